@@ -1,0 +1,1 @@
+"""What each table and each Raw event must look like, and what happens to what does not."""

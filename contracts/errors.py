@@ -1,0 +1,16 @@
+"""What went wrong with the shape of data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lakehouse.errors import PlataError, Terminal
+
+
+class ContractViolationError(PlataError, Terminal):
+    """A table does not have the shape its contract promises."""
+
+    @classmethod
+    def of(cls, contract: str, problems: Sequence[str]) -> ContractViolationError:
+        """List every problem at once, so that one round of mending is enough."""
+        return cls(f"contract {contract} is broken: " + "; ".join(problems))

@@ -1,0 +1,1 @@
+"""Text, embeddings and the vector index: what models read."""

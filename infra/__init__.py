@@ -1,0 +1,1 @@
+"""Deployment: only `infra.embedded` is imported, the rest is files."""

@@ -1,0 +1,1 @@
+"""Human review: where doubtful tickets wait, and what people answered."""

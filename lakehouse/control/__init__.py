@@ -1,0 +1,1 @@
+"""The control plane: what ran, for whom, with what result, in Postgres."""

@@ -1,0 +1,69 @@
+"""The door to Postgres: connections that can see one tenant, and one that administers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from lakehouse.errors import ServiceUnavailableError
+from lakehouse.tenancy import TenantContext
+
+Connection = psycopg.Connection[TupleRow]
+
+APPLICATION_ROLE = "plata_app"
+_TIMEOUT_SECONDS = 10
+
+
+def without_password(url: str) -> str:
+    """Hide the password of a connection URL, for messages.
+
+    >>> without_password("postgresql://ana:secreto@127.0.0.1:5433/plata")
+    'postgresql://ana:***@127.0.0.1:5433/plata'
+    """
+    return re.sub(r"(://[^:/@]+):[^@]*@", r"\1:***@", url)
+
+
+class Postgres:
+    """Where the control plane, the vectors and served Gold live.
+
+    Work for a tenant runs as a role under row-level security, which sees the rows of that tenant
+    only; `administer` is for migrations and for what spans tenants, such as their directory.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    @contextmanager
+    def connect(self, tenant: TenantContext) -> Iterator[Connection]:
+        """Open one transaction that sees only `tenant`; commits at the end, unless it raises.
+
+        Statements are never auto-prepared: a generic plan would freeze a bad choice of partition.
+        """
+        with self._open() as connection:
+            connection.execute("SELECT set_config('plata.tenant', %s, false)", [tenant.tenant_id])
+            connection.execute(f"SET ROLE {APPLICATION_ROLE}")
+            yield connection
+
+    @contextmanager
+    def administer(self) -> Iterator[Connection]:
+        """Open one transaction as the owner, past row-level security."""
+        with self._open() as connection:
+            yield connection
+
+    @contextmanager
+    def _open(self) -> Iterator[Connection]:
+        try:
+            connection = psycopg.connect(
+                self._url, connect_timeout=_TIMEOUT_SECONDS, prepare_threshold=None
+            )
+        except psycopg.OperationalError as error:
+            cause = str(error).strip().splitlines()[-1] if str(error).strip() else "no answer"
+            raise ServiceUnavailableError.of(
+                "Postgres", without_password(self._url), cause
+            ) from error
+        with connection:
+            yield connection

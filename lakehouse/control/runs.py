@@ -1,0 +1,193 @@
+"""The log of runs: what was planned, what became of it, and who may work on a tenant now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from lakehouse.control.postgres import Postgres
+from lakehouse.errors import PlataError, Transient
+from lakehouse.run import RunContext, RunId
+from lakehouse.tenancy import TenantContext
+
+
+class RunStatus(StrEnum):
+    """RUNNING also stands for a run that was killed: the next attempt takes it up again."""
+
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    DEGRADED = "DEGRADED"
+    FAILED = "FAILED"
+
+
+class TenantBusyError(PlataError, Transient):
+    """Another process works on this tenant's runs of that kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One row of `meta.etl_runs`. `plan` is fixed at the start, `manifest` is there at the end."""
+
+    run: RunContext
+    kind: str
+    status: RunStatus
+    plan: Mapping[str, Any]
+    manifest: Mapping[str, Any] | None = None
+    finished_at: datetime | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QualityResult:
+    """One check of one table in one run."""
+
+    layer: str
+    table: str
+    check: str
+    severity: str
+    passed: bool
+    observed: str
+    expected: str
+
+
+_COLUMNS = (
+    "run_id, started_at, seed, code_version, kind, status, plan, manifest, finished_at, error"
+)
+
+
+class RunLog:
+    """`meta.etl_runs` and `meta.data_quality` of a tenant."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    @contextmanager
+    def exclusive(self, tenant: TenantContext, kind: str) -> Iterator[None]:
+        """Hold the tenant's lock for one kind of run while the block runs.
+
+        The lock belongs to a connection, so it goes with the process that held it, however that
+        ends. Raises `TenantBusyError` where another process has it.
+        """
+        with self._postgres.connect(tenant) as connection:
+            name = f"{tenant.tenant_id}/{kind}"
+            row = connection.execute(
+                "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]
+            ).fetchone()
+            if row is None or not row[0]:
+                msg = (
+                    f"another '{kind}' is at work for tenant '{tenant.tenant_id}'; "
+                    "wait for it to end, or see `plata runs list`"
+                )
+                raise TenantBusyError(msg)
+            connection.commit()
+            yield
+
+    def start(self, run: RunContext, kind: str, plan: Mapping[str, Any]) -> None:
+        """Record a run and its plan before its first step; recording it again changes nothing."""
+        with self._postgres.connect(run.tenant) as connection:
+            connection.execute(
+                "INSERT INTO meta.etl_runs "
+                "(tenant_id, run_id, kind, status, seed, code_version, started_at, plan) "
+                "VALUES (%s, %s, %s, 'RUNNING', %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                [
+                    run.tenant.tenant_id,
+                    run.run_id,
+                    kind,
+                    run.seed,
+                    run.code_version,
+                    run.started_at,
+                    json.dumps(plan),
+                ],
+            )
+
+    def finish(
+        self,
+        run: RunContext,
+        status: RunStatus,
+        *,
+        manifest: Mapping[str, Any] | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Close a run with its manifest or with the reason it failed."""
+        with self._postgres.connect(run.tenant) as connection:
+            connection.execute(
+                "UPDATE meta.etl_runs SET status = %s, finished_at = now(), manifest = %s, "
+                "error = %s WHERE tenant_id = %s AND run_id = %s",
+                [
+                    status,
+                    None if manifest is None else json.dumps(manifest, default=str),
+                    error,
+                    run.tenant.tenant_id,
+                    run.run_id,
+                ],
+            )
+
+    def unfinished(self, tenant: TenantContext, kind: str) -> RunRecord | None:
+        """Return the oldest run that never ended, for the next attempt to take up."""
+        found = self._select(tenant, "kind = %s AND status = 'RUNNING'", [kind], "started_at", 1)
+        return found[0] if found else None
+
+    def recent(self, tenant: TenantContext, *, limit: int = 20) -> list[RunRecord]:
+        """Return the newest runs first."""
+        return self._select(tenant, "true", [], "started_at DESC", limit)
+
+    def find(self, tenant: TenantContext, run_id: RunId) -> RunRecord | None:
+        """Return one run, None where the tenant has none of that name."""
+        found = self._select(tenant, "run_id = %s", [run_id], "started_at", 1)
+        return found[0] if found else None
+
+    def record_quality(self, run: RunContext, results: Sequence[QualityResult]) -> None:
+        """Write check results; a resumed run replaces its own."""
+        with self._postgres.connect(run.tenant) as connection, connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO meta.data_quality VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) "
+                'ON CONFLICT (tenant_id, run_id, "table", "check") DO UPDATE SET '
+                "passed = EXCLUDED.passed, observed = EXCLUDED.observed",
+                [
+                    (
+                        run.tenant.tenant_id,
+                        run.run_id,
+                        r.layer,
+                        r.table,
+                        r.check,
+                        r.severity,
+                        r.passed,
+                        r.observed,
+                        r.expected,
+                    )
+                    for r in results
+                ],
+            )
+
+    def quality(self, tenant: TenantContext, run_id: RunId) -> list[QualityResult]:
+        """Return the check results of one run."""
+        with self._postgres.connect(tenant) as connection:
+            rows = connection.execute(
+                'SELECT layer, "table", "check", severity, passed, observed, expected '
+                "FROM meta.data_quality WHERE tenant_id = %s AND run_id = %s "
+                'ORDER BY layer, "table", "check"',
+                [tenant.tenant_id, run_id],
+            ).fetchall()
+        return [QualityResult(*row) for row in rows]
+
+    def _select(
+        self, tenant: TenantContext, where: str, values: list[Any], order: str, limit: int
+    ) -> list[RunRecord]:
+        query = (
+            f"SELECT {_COLUMNS} FROM meta.etl_runs WHERE tenant_id = %s AND {where} "
+            f"ORDER BY {order} LIMIT {limit}"
+        )
+        with self._postgres.connect(tenant) as connection:
+            rows = connection.execute(query.encode(), [tenant.tenant_id, *values]).fetchall()
+        return [_record(tenant, row) for row in rows]
+
+
+def _record(tenant: TenantContext, row: tuple[Any, ...]) -> RunRecord:
+    run_id, started_at, seed, code_version, kind, status, plan, manifest, finished_at, error = row
+    run = RunContext(RunId(run_id), tenant, started_at, seed, code_version)
+    return RunRecord(run, kind, RunStatus(status), plan, manifest, finished_at, error)

@@ -1,0 +1,85 @@
+"""The one seam to storage: the lake is a folder or a bucket, and a tenant is a prefix of it."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import pyarrow.fs as pafs
+
+from lakehouse.data.tables import TableRef
+from lakehouse.errors import InputError
+from lakehouse.tenancy import TenantContext
+
+
+@dataclass(frozen=True, slots=True)
+class LakeRoot:
+    """Where the lake is. `uri` is an absolute folder or `s3://bucket/prefix`.
+
+    `options` go to delta-rs as they are (`AWS_ENDPOINT_URL`, …).
+    """
+
+    uri: str
+    options: dict[str, str] = field(default_factory=dict)
+
+    def table_uri(self, table: TableRef, tenant: TenantContext) -> str:
+        """Locate a table: `<lake>/<tenant>/<layer>/<entity>`."""
+        return f"{self.uri}/{tenant.tenant_id}/{table.layer}/{table.entity}"
+
+
+class FileStore:
+    """Immutable files under a tenant's prefix. A file is whole or absent, never half-written."""
+
+    def __init__(self, root: LakeRoot) -> None:
+        self._filesystem, self._base = pafs.FileSystem.from_uri(root.uri)
+
+    def exists(self, tenant: TenantContext, path: str) -> bool:
+        """Tell whether the file is there, whole."""
+        info = self._filesystem.get_file_info(self._locate(tenant, path))
+        return bool(info.type == pafs.FileType.File)
+
+    def read(self, tenant: TenantContext, path: str) -> bytes:
+        """Return the whole file. Raises FileNotFoundError where there is none."""
+        with self.open(tenant, path) as stream:
+            return stream.read()
+
+    @contextmanager
+    def open(self, tenant: TenantContext, path: str) -> Iterator[BinaryIO]:
+        """Open a file as a binary stream. Raises FileNotFoundError where there is none."""
+        with self._filesystem.open_input_stream(self._locate(tenant, path)) as stream:
+            yield stream
+
+    def write(self, tenant: TenantContext, path: str, content: bytes | Path) -> None:
+        """Put bytes, or a copy of a local file, at `path`; an equal path is replaced whole."""
+        target = self._locate(tenant, path)
+        if isinstance(self._filesystem, pafs.LocalFileSystem):
+            _replace(Path(target), content)
+            return
+        with self._filesystem.open_output_stream(target) as sink:
+            if isinstance(content, bytes):
+                sink.write(content)
+            else:
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, sink, length=1 << 20)
+
+    def _locate(self, tenant: TenantContext, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if not parts or path.startswith("/") or ".." in parts:
+            msg = f"'{path}' is not a path inside a tenant's prefix"
+            raise InputError(msg)
+        return f"{self._base}/{tenant.tenant_id}/{path}"
+
+
+def _replace(target: Path, content: bytes | Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    if isinstance(content, bytes):
+        draft.write_bytes(content)
+    else:
+        shutil.copyfile(content, draft)
+    draft.replace(target)

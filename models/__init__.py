@@ -1,0 +1,1 @@
+"""Classifiers, one module a family, and the routing of what they are unsure of."""

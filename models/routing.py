@@ -1,0 +1,68 @@
+"""Routing: which answers of the machine count as they are, and which a person must see.
+
+Routing only reads scores and ticket identifiers; it calls no model, so a run can be routed again
+from its stored scores with another policy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakehouse.errors import ConfigurationError
+
+
+class Decision(StrEnum):
+    """What becomes of an answer. NONE stands on the rows of models that only run beside."""
+
+    ACCEPT = "accept"
+    AUDIT = "audit"
+    REVIEW = "review"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingPolicy:
+    """Accept from `accept_at` on, inclusive; doubt goes to a person.
+
+    >>> RoutingPolicy(accept_at=0.8).decide(pa.array([0.9, 0.8, 0.7, None])).to_pylist()
+    ['accept', 'accept', 'review', 'review']
+    """
+
+    accept_at: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.accept_at <= 1.0:
+            msg = f"accept_at is {self.accept_at}, expected a probability from 0 to 1"
+            raise ConfigurationError(msg)
+
+    def decide(self, scores: pa.Array) -> pa.Array:
+        """Give every score its decision; one that is null or NaN is reviewed."""
+        known = pc.fill_null(scores, float("nan"))
+        sure = pc.greater_equal(known, self.accept_at)
+        return pc.if_else(sure, Decision.ACCEPT.value, Decision.REVIEW.value)
+
+
+def drawn_for_audit(ticket_id: str, *, task: str, seed: int, share: float) -> bool:
+    """Draw a ticket with probability `share`, the same way however often it is asked.
+
+    The draw depends on nothing the model said, so the sample is fair to every answer.
+    """
+    mark = hashlib.sha256(f"{seed}/{task}/{ticket_id}".encode()).digest()
+    return int.from_bytes(mark[:8], "big") < share * 2**64
+
+
+def with_audit(
+    decisions: pa.Array, ticket_ids: pa.Array, *, task: str, seed: int, share: float
+) -> pa.Array:
+    """Turn the accepted answers that the draw picks into `audit`: they count, and are checked."""
+    drawn = pa.array(
+        [drawn_for_audit(t, task=task, seed=seed, share=share) for t in ticket_ids.to_pylist()],
+        pa.bool_(),
+    )
+    accepted = pc.equal(decisions, Decision.ACCEPT.value)
+    return pc.if_else(pc.and_(accepted, drawn), Decision.AUDIT.value, decisions)

@@ -1,0 +1,39 @@
+"""A task: what is asked of a text, and which answers there are. Each tenant has its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lakehouse.errors import ConfigurationError
+from models.routing import RoutingPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One classification a tenant wants of each ticket.
+
+    `model` and `zero_shot_prompt` are names in the registry; `text_field` is `text` (the citizen's
+    first message) or `subject_and_text`. `titles` are the labels as a reviewer reads them.
+    `audit_share` is the share of accepted tickets that a person checks all the same.
+    """
+
+    name: str
+    titles: dict[str, str]
+    text_field: str
+    model: str
+    zero_shot_prompt: str
+    routing: RoutingPolicy
+    audit_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if len(self.titles) < 2:
+            msg = f"task '{self.name}' needs at least two labels, found {list(self.titles)}"
+            raise ConfigurationError(msg)
+        if not 0.0 <= self.audit_share <= 1.0:
+            msg = f"task '{self.name}': audit_share is {self.audit_share}, expected 0 to 1"
+            raise ConfigurationError(msg)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels as stored, in the order of the configuration."""
+        return tuple(self.titles)

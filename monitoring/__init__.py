@@ -1,0 +1,1 @@
+"""Drift, quality and cost: is what we serve still what we measured?"""

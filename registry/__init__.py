@@ -1,0 +1,1 @@
+"""Models and prompts as exact, immutable versions with movable aliases."""

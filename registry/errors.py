@@ -1,0 +1,31 @@
+"""What went wrong with a model or a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lakehouse.errors import PlataError, Terminal
+
+
+class UnknownAliasError(PlataError, Terminal):
+    """A name has no version under that alias, or no version at all."""
+
+    @classmethod
+    def of(
+        cls, kind: str, name: str, alias: str, have: Sequence[str], *, remedy: str
+    ) -> UnknownAliasError:
+        """Name what was sought, what there is, and the command that makes it."""
+        there = f"it has the aliases: {', '.join(have)}" if have else "it has no aliases yet"
+        return cls(f"{kind} '{name}' has no version '@{alias}' ({there}). {remedy}")
+
+
+class UnknownVersionError(PlataError, Terminal):
+    """A model or prompt has no such version."""
+
+
+class ArtifactError(PlataError, Terminal):
+    """A model's files are not what was registered, or not of a kind that is safe to load."""
+
+
+class PromptError(PlataError, Terminal):
+    """A prompt's text cannot be used: it lacks its variables or what its kind must say."""

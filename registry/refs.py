@@ -1,0 +1,153 @@
+"""Names of exact versions, and the port to the registry that resolves them.
+
+An alias such as `@champion` can mean two things at two times, so it is resolved once, when a run
+is planned. What travels from there are refs, which mean one version for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+CHAMPION = "champion"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """Exactly one version of a model. `digest` is the SHA-256 of its files.
+
+    >>> ModelRef("norte.tipo", "7", "9f…").uri
+    'models:/norte.tipo/7'
+    """
+
+    name: str
+    version: str
+    digest: str
+
+    @property
+    def uri(self) -> str:
+        """MLflow's own way to write it."""
+        return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRef:
+    """Exactly one version of a prompt. `digest` is the SHA-256 of its text."""
+
+    name: str
+    version: str
+    digest: str
+
+    @property
+    def uri(self) -> str:
+        """MLflow's own way to write it."""
+        return f"prompts:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """A line of a list of versions, of a model or of a prompt."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    created_at: str
+    note: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """A model as it is handed to the registry.
+
+    `folder` holds only open formats (skops, safetensors, ONNX, JSON, Parquet). `card` is Markdown.
+    `figures` are pictures by file name. `data` describes the training data, its digest included.
+    `signature` and `example` say, by column, what a row must have; no example quotes a real text.
+    """
+
+    name: str
+    folder: Path
+    family: str
+    card: str
+    labels: tuple[str, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, Path] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Registry(Protocol):
+    """Models and prompts: immutable versions, movable aliases."""
+
+    def resolve_model(self, name: str, alias: str = CHAMPION) -> ModelRef:
+        """Return the version an alias means now. Raises `UnknownAliasError`."""
+        ...
+
+    def resolve_prompt(self, name: str, alias: str = CHAMPION) -> PromptRef:
+        """Return the version an alias means now. Raises `UnknownAliasError`."""
+        ...
+
+    def fetch(self, model: ModelRef) -> Path:
+        """Return a local folder with the model's files, whose digest was verified.
+
+        Raises `ArtifactError` where the files are not those that were registered.
+        """
+        ...
+
+    def template(self, prompt: PromptRef) -> str:
+        """Return the prompt's text, whose digest was verified."""
+        ...
+
+    def register_model(self, package: ModelPackage) -> ModelRef:
+        """Make a new version; files equal to the newest version's return that one."""
+        ...
+
+    def register_prompt(self, name: str, template: str, *, note: str) -> PromptRef:
+        """Make a new version; a text equal to the newest version's returns that one."""
+        ...
+
+    def promote_model(self, name: str, version: str, alias: str = CHAMPION) -> ModelRef:
+        """Point the alias at a version. Raises `UnknownVersionError`."""
+        ...
+
+    def promote_prompt(self, name: str, version: str, alias: str = CHAMPION) -> PromptRef:
+        """Point the alias at a version. Raises `UnknownVersionError`."""
+        ...
+
+    def models(self) -> Sequence[VersionInfo]:
+        """Every version of every model, newest first within a name."""
+        ...
+
+    def prompts(self) -> Sequence[VersionInfo]:
+        """Every version of every prompt, newest first within a name."""
+        ...
+
+
+def text_digest(text: str) -> str:
+    """Return the SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """Return the SHA-256 over the relative names and contents of a folder's files, sorted."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def bundle_id(pins: Mapping[str, str]) -> str:
+    """Name the set of exact versions that produced a row, by its content.
+
+    >>> bundle_id({"tipo": "models:/norte.tipo/7"})
+    'bundle-528af0c91323'
+    """
+    text = json.dumps(dict(pins), sort_keys=True, ensure_ascii=False)
+    return f"bundle-{text_digest(text)[:12]}"

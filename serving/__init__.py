@@ -1,0 +1,1 @@
+"""The faces of Plata: command line, HTTP API, dashboard."""
