@@ -1,0 +1,143 @@
+"""The composition root: settings and endpoints in, ports out; the one place that picks adapters.
+
+An adapter is built when it is first asked for: some take ten seconds to import.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from features.index import EmbeddingIndex
+from infra.embedded.endpoints import Endpoints, merge, read_endpoints
+from labeling.queue import ReviewQueue
+from lakehouse.compute.batches import Cluster
+from lakehouse.control.drift import DriftLog
+from lakehouse.control.landings import LandingIndex
+from lakehouse.control.postgres import Postgres
+from lakehouse.control.runs import RunLog
+from lakehouse.control.tenants import TenantDirectory
+from lakehouse.data.storage import FileStore, LakeRoot
+from lakehouse.data.tables import TableStore
+from lakehouse.errors import ConfigurationError
+from lakehouse.settings import Settings
+from lakehouse.telemetry import configure
+from lakehouse.tenancy import TenantContext
+from models.task import Task
+from pipelines.tenant_config import tasks_of
+from registry.refs import Registry
+
+
+class Platform:
+    """Every port a flow may be handed, over one set of settings and endpoints."""
+
+    def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
+        self.settings = settings
+        self.endpoints = endpoints
+
+    @property
+    def home(self) -> Path:
+        """The state folder."""
+        return self.settings.home.absolute()
+
+    @cached_property
+    def postgres(self) -> Postgres:
+        """The control plane's database."""
+        return Postgres(self.endpoints.postgres_url)
+
+    @cached_property
+    def tenants(self) -> TenantDirectory:
+        """Who the tenants are."""
+        return TenantDirectory(self.postgres)
+
+    @cached_property
+    def runs(self) -> RunLog:
+        """What ran."""
+        return RunLog(self.postgres)
+
+    @cached_property
+    def landings(self) -> LandingIndex:
+        """What landed in Raw."""
+        return LandingIndex(self.postgres)
+
+    @cached_property
+    def drift(self) -> DriftLog:
+        """What drift reports found."""
+        return DriftLog(self.postgres)
+
+    @cached_property
+    def files(self) -> FileStore:
+        """Raw files."""
+        return FileStore(LakeRoot(self.settings.lake))
+
+    @cached_property
+    def store(self) -> TableStore:
+        """Bronze, Silver and Gold tables."""
+        from lakehouse.data.delta import DeltaTableStore
+
+        return DeltaTableStore(LakeRoot(self.settings.lake))
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Models and prompts."""
+        from registry.mlflow_registry import MlflowRegistry
+
+        return MlflowRegistry(self.endpoints.mlflow_url)
+
+    @cached_property
+    def index(self) -> EmbeddingIndex:
+        """Vectors."""
+        from features.pgvector_index import PgVectorIndex
+
+        return PgVectorIndex(self.postgres)
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """Where batches are computed."""
+        from lakehouse.compute.dask_cluster import DaskCluster
+
+        return DaskCluster(self.endpoints.dask_address)
+
+    @cached_property
+    def queue(self) -> ReviewQueue:
+        """Where doubtful tickets wait for a person."""
+        from labeling.argilla_queue import ArgillaQueue
+
+        return ArgillaQueue(self.endpoints.argilla_url, self.endpoints.argilla_api_key)
+
+    def tenant(self, name: str) -> TenantContext:
+        """Return a registered tenant. Raises `UnknownTenantError`."""
+        return self.tenants.find(name)
+
+    def tasks(self, tenant: TenantContext) -> tuple[Task, ...]:
+        """Return what the tenant wants of each ticket, by its newest configuration."""
+        config = self.tenants.config(tenant)
+        if config is None:
+            msg = (
+                f"tenant '{tenant.tenant_id}' has no configuration; "
+                f"write one with `plata tenants configure {tenant.tenant_id} FILE`"
+            )
+            raise ConfigurationError(msg)
+        return tasks_of(config.values, tenant)
+
+
+def read_settings() -> Settings:
+    """Read the environment once. Raises `ConfigurationError` that names the variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(["PLATA", *(str(part).upper() for part in first["loc"])])
+        msg = f"{name} is '{first['input']}': {first['msg']}"
+        raise ConfigurationError(msg) from error
+
+
+def open_platform() -> Platform:
+    """Connect to what is up. Raises where the services are neither started nor named."""
+    settings = read_settings()
+    with suppress(KeyError):
+        configure(settings.log_level)
+    return Platform(settings, merge(settings, read_endpoints(settings.home)))

@@ -1,0 +1,94 @@
+"""A tenant's configuration: a YAML file, checked with care, turned into tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lakehouse.errors import ConfigurationError, InputError
+from lakehouse.tenancy import TenantContext
+from models.routing import RoutingPolicy
+from models.task import Task
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RoutingConfig(_Strict):
+    """Where doubt begins, and how much of what is accepted is checked all the same."""
+
+    accept_at: float = Field(ge=0, le=1)
+    audit_share: float = Field(default=0.05, ge=0, le=1)
+
+
+class TaskConfig(_Strict):
+    """One task. `etiquetas` maps each label as stored to how a reviewer reads it."""
+
+    etiquetas: dict[str, str] = Field(min_length=2)
+    text_field: Literal["text", "subject_and_text"] = "text"
+    model: str | None = None
+    zero_shot_prompt: str | None = None
+    routing: RoutingConfig
+
+
+class TenantConfigFile(_Strict):
+    """The whole file."""
+
+    tasks: dict[str, TaskConfig] = Field(min_length=1)
+
+
+def default_config() -> dict[str, Any]:
+    """Return the template for a tenant of PQRS: the tasks `tipo` and `prioridad`."""
+    template = resources.files("pipelines").joinpath("templates", "pqrs.yaml")
+    values: dict[str, Any] = yaml.safe_load(template.read_text(encoding="utf-8"))
+    return values
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a configuration file. Raises `InputError` or `ConfigurationError` in one line."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        msg = f"no configuration file at '{path}'"
+        raise InputError(msg) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        msg = f"'{path}' is not YAML in UTF-8: {' '.join(str(error).split())}"
+        raise InputError(msg) from error
+    return _checked(values).model_dump(exclude_none=True)
+
+
+def tasks_of(values: Mapping[str, Any], tenant: TenantContext) -> tuple[Task, ...]:
+    """Return the tasks, with the names their models and prompts have by default."""
+    checked = _checked(values)
+    return tuple(_task(name, config, tenant) for name, config in checked.tasks.items())
+
+
+def _task(name: str, config: TaskConfig, tenant: TenantContext) -> Task:
+    default = f"{tenant.tenant_id}.{name}"
+    return Task(
+        name=name,
+        titles=dict(config.etiquetas),
+        text_field=config.text_field,
+        model=config.model or default,
+        zero_shot_prompt=config.zero_shot_prompt or f"{default}.zero-shot",
+        routing=RoutingPolicy(accept_at=config.routing.accept_at),
+        audit_share=config.routing.audit_share,
+    )
+
+
+def _checked(values: object) -> TenantConfigFile:
+    try:
+        return TenantConfigFile.model_validate(values)
+    except ValidationError as error:
+        found = "; ".join(
+            f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}"
+            for e in error.errors()
+        )
+        msg = f"the tenant configuration cannot be used: {found}"
+        raise ConfigurationError(msg) from error

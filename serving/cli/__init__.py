@@ -1,0 +1,1 @@
+"""The command line `plata`: one module a group of commands. Only `serving` prints."""

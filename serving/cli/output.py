@@ -1,0 +1,54 @@
+"""How commands print: a table for people, one JSON value for programs, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+WIDTH_WITHOUT_TERMINAL = 120
+
+
+def console() -> Console:
+    """Return the console for people's eyes; wide enough for tables when piped."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, width=WIDTH_WITHOUT_TERMINAL)
+
+
+def emit(value: Any, *, as_json: bool, table: Callable[[], RenderableType]) -> None:
+    """Print `value` as JSON, or what `table()` draws of it.
+
+    Values JSON does not know (dates, paths, enums) are written as their text.
+    """
+    if as_json:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+    else:
+        console().print(table())
+
+
+def grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """Draw rows under a title; numbers are set to the right."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for position, name in enumerate(columns):
+        cells = [row[position] for row in rows]
+        numeric = bool(cells) and all(isinstance(cell, int | float) for cell in cells)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(cell) for cell in row))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.3f}" if isinstance(value, float) else str(value)
+
+
+def fail(message: str) -> None:
+    """Print an error as one line on standard error."""
+    sys.stderr.write("error: " + " ".join(message.split()) + "\n")

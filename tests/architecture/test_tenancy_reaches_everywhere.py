@@ -1,0 +1,47 @@
+"""A call that forgets the tenant reads everybody's data: every port's method names one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, get_type_hints
+
+import pytest
+
+from features.index import EmbeddingIndex
+from labeling.queue import ReviewQueue
+from lakehouse.control.drift import DriftLog
+from lakehouse.control.landings import LandingIndex
+from lakehouse.control.runs import RunLog
+from lakehouse.data.storage import FileStore
+from lakehouse.data.tables import TableStore
+from lakehouse.run import RunContext
+from lakehouse.tenancy import TenantContext
+
+PORTS: list[type] = [
+    TableStore,
+    FileStore,
+    RunLog,
+    LandingIndex,
+    DriftLog,
+    EmbeddingIndex,
+    ReviewQueue,
+]
+
+
+def ports() -> Iterator[Any]:
+    for port in PORTS:
+        for name, method in inspect.getmembers(port, inspect.isfunction):
+            if not name.startswith("_"):
+                yield pytest.param(method, id=f"{port.__name__}.{name}")
+
+
+@pytest.mark.parametrize("method", ports())
+def test_the_call_names_its_tenant(method: Callable[..., Any]) -> None:
+    assert {TenantContext, RunContext} & set(get_type_hints(method).values())
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_the_walk_finds_methods_to_judge(port: type) -> None:
+    public = [n for n, _ in inspect.getmembers(port, inspect.isfunction) if not n.startswith("_")]
+    assert len(public) >= 2

@@ -1,0 +1,46 @@
+"""Files under a tenant's prefix are whole or absent, and stay inside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lakehouse.data.storage import FileStore, LakeRoot
+from lakehouse.errors import InputError
+from lakehouse.tenancy import TenantContext
+
+NORTE, SUR = TenantContext.parse("norte"), TenantContext.parse("sur")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> FileStore:
+    return FileStore(LakeRoot(str(tmp_path / "lake")))
+
+
+def test_a_file_reads_back_as_it_was_written(files: FileStore, tmp_path: Path) -> None:
+    original = tmp_path / "events.jsonl"
+    original.write_bytes("{}\n¿señal?".encode())
+    files.write(NORTE, "raw/a/events.jsonl", original)
+    files.write(NORTE, "raw/a/manifest.json", b"{}")
+    assert files.read(NORTE, "raw/a/events.jsonl") == original.read_bytes()
+    assert files.read(NORTE, "raw/a/manifest.json") == b"{}"
+
+
+def test_a_file_of_one_tenant_is_absent_for_another(files: FileStore) -> None:
+    files.write(NORTE, "raw/a.json", b"{}")
+    assert files.exists(NORTE, "raw/a.json")
+    assert not files.exists(SUR, "raw/a.json")
+
+
+def test_no_draft_stays_behind(files: FileStore, tmp_path: Path) -> None:
+    files.write(NORTE, "raw/a.json", b"one")
+    files.write(NORTE, "raw/a.json", b"two")
+    assert [p.name for p in (tmp_path / "lake/norte/raw").iterdir()] == ["a.json"]
+    assert files.read(NORTE, "raw/a.json") == b"two"
+
+
+@pytest.mark.parametrize("path", ["../sur/raw/a.json", "/etc/passwd", "raw/../../sur/a", ""])
+def test_a_path_out_of_the_tenants_prefix_is_refused(files: FileStore, path: str) -> None:
+    with pytest.raises(InputError, match="inside a tenant's prefix"):
+        files.write(NORTE, path, b"{}")
