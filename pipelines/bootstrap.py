@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from features.index import EmbeddingIndex
-from infra.embedded.endpoints import Endpoints, merge, read_endpoints
+from infra.embedded.endpoints import Endpoints, resolve
 from labeling.queue import ReviewQueue
 from lakehouse.compute.batches import Cluster
 from lakehouse.control.drift import DriftLog
@@ -140,4 +140,4 @@ def open_platform() -> Platform:
     settings = read_settings()
     with suppress(KeyError):
         configure(settings.log_level)
-    return Platform(settings, merge(settings, read_endpoints(settings.home)))
+    return Platform(settings, resolve(settings))

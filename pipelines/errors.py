@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from lakehouse.errors import PlataError, Terminal, Transient
-
-
-class NotStartedError(PlataError, Transient):
-    """The local services are not up, and no external ones are named."""
+from lakehouse.errors import PlataError, Terminal
 
 
 class RunFailedError(PlataError, Terminal):
