@@ -70,30 +70,45 @@ CREATE TABLE meta.data_quality (
     PRIMARY KEY (tenant_id, run_id, "table", "check")
 );
 
+-- One row a comparison of a run's answers with the training reference of the model that gave them.
+-- `report_path` is null where there was too little to compare, or no reference.
+CREATE TABLE meta.drift_reports (
+    tenant_id      text NOT NULL REFERENCES meta.tenants,
+    run_id         text NOT NULL,
+    task           text NOT NULL,
+    model          text NOT NULL,
+    verdict        text NOT NULL CHECK (verdict IN ('stable', 'watch', 'drift', 'insufficient_data', 'no_reference')),
+    reference_rows bigint NOT NULL CHECK (reference_rows >= 0),
+    current_rows   bigint NOT NULL CHECK (current_rows >= 0),
+    report_path    text,
+    measured_at    timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, run_id, task)
+);
+
+-- The numbers of a comparison: one a feature and method, ours and Evidently's side by side.
 CREATE TABLE meta.drift (
-    tenant_id   text NOT NULL REFERENCES meta.tenants,
-    run_id      text NOT NULL,
-    task        text NOT NULL,
-    model       text NOT NULL,
-    feature     text NOT NULL,
-    method      text NOT NULL,
-    score       double precision,
-    threshold   double precision NOT NULL,
-    drifted     boolean NOT NULL,
-    report_path text NOT NULL,
-    measured_at timestamptz NOT NULL,
-    PRIMARY KEY (tenant_id, run_id, task, feature, method)
+    tenant_id text NOT NULL,
+    run_id    text NOT NULL,
+    task      text NOT NULL,
+    feature   text NOT NULL,
+    method    text NOT NULL,
+    score     double precision,
+    threshold double precision NOT NULL,
+    drifted   boolean NOT NULL,
+    PRIMARY KEY (tenant_id, run_id, task, feature, method),
+    FOREIGN KEY (tenant_id, run_id, task) REFERENCES meta.drift_reports
 );
 
 GRANT USAGE ON SCHEMA meta TO plata_app;
 GRANT SELECT, INSERT, UPDATE ON
-    meta.manifest_index, meta.etl_runs, meta.data_quality, meta.drift TO plata_app;
+    meta.manifest_index, meta.etl_runs, meta.data_quality, meta.drift_reports, meta.drift TO plata_app;
+GRANT DELETE ON meta.drift TO plata_app;
 GRANT SELECT ON meta.tenants, meta.tenant_configs TO plata_app;
 
 DO $$
 DECLARE name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['tenants', 'tenant_configs', 'manifest_index', 'etl_runs', 'data_quality', 'drift']
+    FOREACH name IN ARRAY ARRAY['tenants', 'tenant_configs', 'manifest_index', 'etl_runs', 'data_quality', 'drift_reports', 'drift']
     LOOP
         EXECUTE format('ALTER TABLE meta.%I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE meta.%I FORCE ROW LEVEL SECURITY', name);
