@@ -1,0 +1,1 @@
+"""Programs that measure Plata against a named peer in the same run."""
