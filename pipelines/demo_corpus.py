@@ -169,11 +169,11 @@ def as_texts(tenant: DemoTenant, part: Part) -> str:
 TEXT_COLUMNS = {
     "text": "texto",
     "created_at": "fecha",
-    "source_channel": "canal",
-    "pqrs_type": "tipo_declarado",
+    "channel": "canal",
+    "type": "tipo_declarado",
     "external_id": "radicado",
 }
-"""How `as_texts` maps to the fields of an event."""
+"""Which column of `as_texts` holds which field, as `plata ingest --map` takes it."""
 
 
 def _events(
