@@ -1,0 +1,63 @@
+"""Reviewers' query language as a PostgreSQL `tsquery`.
+
+Words must all occur; `"a phrase"`, `-without`, `this | that`, `begin*` and `(groups)` mean what
+Argilla's help says. Nothing a reviewer types is an error: stray operators are ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_TOKEN = re.compile(
+    r'"(?P<phrase>[^"]*)"(?:~\d+)?|(?P<mark>[()|]|[+-](?=[^\s+\-|)]))|(?P<word>[^\s"()|]+)'
+)
+_QUOTED = re.compile(r"['\\]")
+
+
+def to_tsquery(query: str) -> str:
+    """Translate; the result is safe to hand to `to_tsquery` and empty when no word is left.
+
+    >>> to_tsquery('cobro -"agua potable" factur* | luz')
+    "('cobro' & !'agua potable' & 'factur':* | 'luz')"
+    >>> to_tsquery("| ( -")
+    ''
+    """
+    return _alternatives(_tokens(query), depth=0)
+
+
+def _tokens(query: str) -> Iterator[tuple[str, str]]:
+    for match in _TOKEN.finditer(query):
+        kind = match.lastgroup or ""
+        yield kind, match.group(kind)
+
+
+def _alternatives(tokens: Iterator[tuple[str, str]], depth: int) -> str:
+    """Read up to the closing parenthesis: conjunctions joined by `|`."""
+    choices: list[list[str]] = [[]]
+    sign = ""
+    for kind, text in tokens:
+        if (kind, text) == ("mark", ")") and depth:
+            break
+        if (kind, text) == ("mark", "|"):
+            choices.append([])
+        elif kind == "mark" and text in "+-":
+            sign = "!" if text == "-" else ""
+            continue
+        else:
+            term = _term(kind, text, tokens, depth)
+            if term:
+                choices[-1].append(sign + term)
+        sign = ""
+    joined = " | ".join(" & ".join(terms) for terms in choices if terms)
+    return f"({joined})" if " " in joined else joined
+
+
+def _term(kind: str, text: str, tokens: Iterator[tuple[str, str]], depth: int) -> str:
+    if kind == "mark":
+        return _alternatives(tokens, depth + 1) if text == "(" else ""
+    prefix = kind == "word" and text.endswith("*")
+    bare = re.sub(r"(\*+|~\d+)$", "", text) if kind == "word" else text
+    if not re.search(r"\w", bare):
+        return ""
+    return f"'{_QUOTED.sub(' ', bare)}'" + (":*" if prefix else "")

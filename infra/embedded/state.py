@@ -1,0 +1,77 @@
+"""How each process fares: what the supervisor writes down and others read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from infra.embedded.files import is_locked, read_json
+from infra.embedded.layout import Layout
+
+
+class Phase(StrEnum):
+    """Where a process is in its life."""
+
+    WAITING = "waiting"
+    PREPARING = "preparing"
+    STARTING = "starting"
+    READY = "ready"
+    RESTARTING = "restarting"
+    FAILED = "failed"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """One process. `message` says what it waits for or what went wrong."""
+
+    phase: Phase = Phase.WAITING
+    pid: int | None = None
+    message: str = ""
+    restarts: int = 0
+    ready_after: float | None = None
+    """Seconds from the order to run it until it first answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorState:
+    """The supervisor and all its processes."""
+
+    pid: int
+    units: Mapping[str, UnitState]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return {"pid": self.pid, "units": {name: asdict(u) for name, u in self.units.items()}}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> SupervisorState:
+        """Read what `to_json` returned."""
+        units = {
+            name: UnitState(**{**unit, "phase": Phase(unit["phase"])})
+            for name, unit in value["units"].items()
+        }
+        return cls(value["pid"], units)
+
+
+def read_state(layout: Layout) -> SupervisorState | None:
+    """Return the living supervisor's state; None when there is no such process."""
+    if not is_locked(layout.lock):
+        return None
+    stored = read_json(layout.state)
+    return SupervisorState.from_json(stored) if stored else SupervisorState(0, {})
+
+
+def last_lines(layout: Layout, service: str, count: int) -> list[str]:
+    """Return the end of a log, without reading all of it; empty when there is none."""
+    path = layout.log(service)
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 400 * max(count, 20)), os.SEEK_SET)
+        lines = file.read().decode(errors="replace").splitlines()
+    return lines[-count:]
