@@ -1,0 +1,324 @@
+"""Enrichment: embed the texts of a run, ask every model about them, decide whom to believe.
+
+Each step works chunk by chunk and writes a chunk in one commit: a run that is killed does not ask
+a model again for what is written. Equal texts are asked about once a chunk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contracts.contract import Contract
+from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, MOMENT, NO_PROMPT
+from features.embed import EmbeddingSpace, embed_step
+from features.index import EmbeddingIndex
+from lakehouse.compute.batches import Cluster, Step, map_batches
+from lakehouse.data.tables import TableStore
+from lakehouse.run import RunContext
+from models.routing import Decision, with_audit
+from models.steps import classify_step
+from pipelines.plan import EnrichmentPlan, TaskPlan
+from pipelines.steps import Counts, OnStep, write
+from registry.refs import ModelRef, PromptRef, Registry
+
+CHUNK_TICKETS = 2_000
+"""Tickets a commit. A constant: a resumed run must cut the same way."""
+
+CHAMPION = "champion"
+COMPARISON = "comparison"
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Enricher:
+    """One run's enrichment and what it works with. `cluster` None computes in this process."""
+
+    run: RunContext
+    plan: EnrichmentPlan
+    store: TableStore
+    registry: Registry
+    cluster: Cluster | None
+    on_step: OnStep
+
+    def embed(self, due: pa.Table, *, progress: Progress = lambda rows: None) -> Counts:
+        """Write the vectors of `due` (see `pending_tickets`) to Silver `embeddings`."""
+        counts = Counts()
+        counts.add("silver.embeddings", len(due))
+        arguments = {
+            "folder": str(self.registry.fetch(self.plan.embedding)),
+            "template": self.registry.template(self.plan.embedding_prompt),
+        }
+        done = self._written(EMBEDDINGS)
+        for number, chunk in _chunks(due):
+            if chunk["ticket_id"][0].as_py() in done:
+                progress(len(chunk))
+                continue
+            distinct = _distinct(chunk, ["text"])
+            texts = chunk.select(["text"]).take(distinct.first)
+            vectors = self._mapped(texts, embed_step, arguments, _told(progress, chunk, texts))
+            rows = self._embedding_rows(chunk, vectors["embedding"].take(distinct.place))
+            part = f"embeddings/{number:05d}"
+            write(self.store, EMBEDDINGS, rows, self.run, part=part, on_step=self.on_step)
+        return counts
+
+    def classify(self, due: pa.Table, *, progress: Progress = lambda rows: None) -> Counts:
+        """Write the answers of every task's models to Silver `classifications`.
+
+        Needs the vectors of `due` in Silver. `progress` is told answers, one a ticket and model.
+        """
+        counts = Counts()
+        voices = [voice for task in self.plan.tasks for voice in self._voices(task)]
+        counts.add("silver.classifications", len(due) * len(voices))
+        vectors = self._vectors()
+        done = self._written(CLASSIFICATIONS)
+        for number, chunk in _chunks(due):
+            ticket = chunk["ticket_id"][0].as_py()
+            rows = _with_vectors(chunk, vectors)
+            for voice in voices:
+                if (ticket, *voice.key) in done:
+                    progress(len(chunk))
+                    continue
+                answers = self._answers(rows, voice, progress)
+                part = f"classifications/{voice.part}/{number:05d}"
+                write(
+                    self.store, CLASSIFICATIONS, answers, self.run, part=part, on_step=self.on_step
+                )
+        return counts
+
+    def index(self, index: EmbeddingIndex, due: pa.Table) -> Counts:
+        """Copy the run's vectors to the index, with the champion's answer to the first task."""
+        counts = Counts()
+        counts.add("index.vectors", len(due))
+        if len(due) == 0:
+            return counts
+        vectors = self._vectors()
+        labels = self._first_labels()
+        space = self._space(vectors)
+        index.prepare(space, self.run.tenant)
+        for number, chunk in _chunks(due):
+            rows = _with_vectors(chunk, vectors).select(["ticket_id", "day", "embedding"])
+            named = [labels.get(ticket) for ticket in rows["ticket_id"].to_pylist()]
+            place = f"index/{number:05d}"
+            self.on_step(f"before {place}")
+            index.upsert(rows.append_column("label", pa.array(named, pa.string())), space, self.run)
+            self.on_step(f"after {place}")
+        return counts
+
+    def _space(self, vectors: pa.Table) -> EmbeddingSpace:
+        dimensions = len(vectors["embedding"][0])
+        return EmbeddingSpace.of(self.plan.embedding, self.plan.embedding_prompt, dimensions)
+
+    def _voices(self, task: TaskPlan) -> Iterator[_Voice]:
+        yield _Voice(task, CHAMPION, task.champion, None)
+        if task.baseline != task.champion:
+            yield _Voice(task, COMPARISON, task.baseline, None)
+        yield _Voice(task, COMPARISON, self.plan.embedding, task.zero_shot)
+
+    def _answers(self, rows: pa.Table, voice: _Voice, progress: Progress) -> pa.Table:
+        asked = _as_asked(rows, voice.task.text_field)
+        distinct = _distinct(asked, ["text", "text_sha256"])
+        questions = asked.select(["ticket_id", "text", "embedding"]).take(distinct.first)
+        arguments: dict[str, Any] = {
+            "folder": str(self.registry.fetch(voice.model)),
+            "labels": list(voice.task.labels),
+        }
+        if voice.prompt is not None:
+            arguments["template"] = self.registry.template(voice.prompt)
+        told = _told(progress, rows, questions)
+        answers = self._mapped(questions, classify_step, arguments, told)
+        return self._classification_rows(rows, answers.take(distinct.place), voice)
+
+    def _mapped(
+        self,
+        rows: pa.Table,
+        make: Callable[..., Step],
+        arguments: Mapping[str, Any],
+        progress: Progress,
+    ) -> pa.Table:
+        """Map over rows in the order of their texts' length, which wastes least; order is kept."""
+        lengths = pc.utf8_length(rows["text"])
+        order = pc.sort_indices(pa.table({"n": lengths}), sort_keys=[("n", "ascending")])
+        mapped = map_batches(
+            rows.take(order), make, arguments, cluster=self.cluster, progress=progress
+        )
+        return mapped.take(pc.sort_indices(order))
+
+    def _embedding_rows(self, chunk: pa.Table, vectors: pa.ChunkedArray) -> pa.Table:
+        space = EmbeddingSpace.of(self.plan.embedding, self.plan.embedding_prompt, len(vectors[0]))
+        columns = {
+            **self._fence(chunk),
+            "space_id": space.space_id,
+            "text_sha256": chunk["text_sha256"],
+            "embedding": vectors.cast(pa.list_(pa.float32())),
+            **_versions(self.plan.embedding, self.plan.embedding_prompt),
+        }
+        return _table(EMBEDDINGS, columns, len(chunk))
+
+    def _classification_rows(self, rows: pa.Table, answers: pa.Table, voice: _Voice) -> pa.Table:
+        columns = {
+            **self._fence(rows),
+            "task": voice.task.task,
+            "predicted_label": answers["predicted_label"],
+            "score": answers["score"],
+            "probabilities": answers["probabilities"],
+            "decision": self._decisions(rows["ticket_id"], answers["score"], voice),
+            "tier": voice.tier,
+            "explanation": answers["explanation"],
+            **_versions(voice.model, voice.prompt),
+        }
+        return _table(CLASSIFICATIONS, columns, len(rows))
+
+    def _decisions(
+        self, tickets: pa.ChunkedArray, scores: pa.ChunkedArray, voice: _Voice
+    ) -> pa.Array | str:
+        if voice.tier != CHAMPION:
+            return Decision.NONE.value
+        return with_audit(
+            voice.task.routing.decide(scores.combine_chunks()),
+            tickets.combine_chunks(),
+            task=voice.task.task,
+            seed=self.plan.seed,
+            share=voice.task.audit_share,
+        )
+
+    def _fence(self, rows: pa.Table) -> dict[str, Any]:
+        return {
+            "tenant_id": self.run.tenant.tenant_id,
+            "run_id": self.run.run_id,
+            "source": rows["source"],
+            "day": rows["day"],
+            "ticket_id": rows["ticket_id"],
+            "bundle_id": self.plan.bundle_id,
+            "inference_timestamp": pa.scalar(self.run.started_at, MOMENT),
+        }
+
+    def _written(self, contract: Contract) -> set[Any]:
+        """Return what this run wrote before it was killed, by ticket (and voice)."""
+        own = {EMBEDDINGS.table: ["ticket_id"], CLASSIFICATIONS.table: ["ticket_id", *_VOICE_KEY]}
+        columns = own[contract.table]
+        rows = self._scan(contract, columns)
+        if rows is None:
+            return set()
+        values = [rows[name].to_pylist() for name in columns]
+        return set(values[0]) if len(values) == 1 else set(zip(*values, strict=True))
+
+    def _vectors(self) -> pa.Table:
+        rows = self._scan(EMBEDDINGS, ["ticket_id", "embedding"])
+        return EMBEDDINGS.empty().select(["ticket_id", "embedding"]) if rows is None else rows
+
+    def _first_labels(self) -> dict[str, str]:
+        rows = self._scan(CLASSIFICATIONS, ["ticket_id", "task", "tier", "predicted_label"])
+        if rows is None:
+            return {}
+        first = pc.equal(rows["task"], self.plan.tasks[0].task)
+        chosen = rows.filter(pc.and_(first, pc.equal(rows["tier"], CHAMPION)))
+        tickets, labels = chosen["ticket_id"].to_pylist(), chosen["predicted_label"].to_pylist()
+        return dict(zip(tickets, labels, strict=True))
+
+    def _scan(self, contract: Contract, columns: list[str]) -> pa.Table | None:
+        return self.store.scan(
+            contract.table, self.run.tenant, columns=columns, run_id=self.run.run_id
+        )
+
+
+_VOICE_KEY = ["task", "model_name", "model_version", "prompt_name", "prompt_version"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Voice:
+    """One model that answers one task: the champion, or one that only runs beside it."""
+
+    task: TaskPlan
+    tier: str
+    model: ModelRef
+    prompt: PromptRef | None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        versions = _versions(self.model, self.prompt)
+        return (self.task.task, *(versions[name] for name in _VOICE_KEY[1:]))
+
+    @property
+    def part(self) -> str:
+        """A name for the part of a write: exact, so that two voices never share a fence."""
+        return "/".join(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Distinct:
+    """Rows made distinct: `first` picks one row of each kind, `place` puts answers back."""
+
+    first: pa.Array
+    place: pa.Array
+
+
+def _distinct(rows: pa.Table, columns: list[str]) -> _Distinct:
+    seen: dict[Any, int] = {}
+    first, place = [], []
+    for number, value in enumerate(zip(*(rows[c].to_pylist() for c in columns), strict=True)):
+        if value not in seen:
+            seen[value] = len(first)
+            first.append(number)
+        place.append(seen[value])
+    return _Distinct(pa.array(first, pa.int64()), pa.array(place, pa.int64()))
+
+
+def _chunks(due: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    for number, start in enumerate(range(0, len(due), CHUNK_TICKETS)):
+        yield number, due.slice(start, CHUNK_TICKETS).combine_chunks()
+
+
+def _as_asked(rows: pa.Table, text_field: str) -> pa.Table:
+    if text_field == "text":
+        return rows
+    subject = pc.fill_null(rows["subject"], "")
+    text = pc.utf8_trim_whitespace(pc.binary_join_element_wise(subject, rows["text"], "\n"))
+    return rows.set_column(rows.schema.get_field_index("text"), "text", text)
+
+
+def _with_vectors(chunk: pa.Table, vectors: pa.Table) -> pa.Table:
+    places = pc.index_in(chunk["ticket_id"], value_set=vectors["ticket_id"].combine_chunks())
+    return chunk.append_column("embedding", vectors["embedding"].take(places))
+
+
+def _told(progress: Progress, rows: pa.Table, asked: pa.Table) -> Progress:
+    """Report in rows though only distinct texts are asked; the repeats count with the last."""
+    left = {"asked": len(asked)}
+
+    def tell(done: int) -> None:
+        left["asked"] -= done
+        progress(done if left["asked"] else done + len(rows) - len(asked))
+
+    return tell
+
+
+def _versions(model: ModelRef, prompt: PromptRef | None) -> dict[str, str]:
+    return {
+        "model_name": model.name,
+        "model_version": model.version,
+        "prompt_name": NO_PROMPT if prompt is None else prompt.name,
+        "prompt_version": NO_PROMPT if prompt is None else prompt.version,
+    }
+
+
+def _table(contract: Contract, columns: Mapping[str, Any], count: int) -> pa.Table:
+    arrays = []
+    for field in contract.schema:
+        value = columns[field.name]
+        if not isinstance(value, pa.Array | pa.ChunkedArray):
+            value = pa.repeat(value, count)
+        arrays.append(value.cast(field.type))
+    return pa.table(arrays, schema=contract.schema)
+
+
+def explained_probabilities(text: str) -> dict[str, float]:
+    """Read the `probabilities` column of one row."""
+    values: dict[str, float] = json.loads(text)
+    return values

@@ -1,0 +1,171 @@
+"""The plan of a run: every alias and every table resolved once, before the first step.
+
+It is stored with the run. A run that is killed goes on from its plan, whatever was promoted or
+landed in the meantime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from contracts.tables import BRONZE, SILVER
+from lakehouse.control.landings import Landing, LandingIndex
+from lakehouse.control.runs import RunLog, RunStatus
+from lakehouse.data.tables import TableRef, TableStore
+from lakehouse.run import RunContext
+from lakehouse.tenancy import TenantContext
+from models.routing import RoutingPolicy
+from models.task import Task
+from registry.refs import ModelRef, PromptRef, Registry, bundle_id
+
+RUN_KIND = "run"
+BASELINE = "baseline"
+EMBEDDING_MODEL = "multilingual-e5-small-dq4"
+QUERY_PROMPT = "e5-query"
+
+_REMEMBERED_RUNS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlan:
+    """One task with the exact versions that answer it. `accept_at` and `audit_share` route."""
+
+    task: str
+    labels: tuple[str, ...]
+    text_field: str
+    champion: ModelRef
+    baseline: ModelRef
+    zero_shot: PromptRef
+    accept_at: float
+    audit_share: float
+
+    @property
+    def routing(self) -> RoutingPolicy:
+        """The policy for the champion's scores."""
+        return RoutingPolicy(accept_at=self.accept_at)
+
+
+@dataclass(frozen=True, slots=True)
+class EnrichmentPlan:
+    """Everything that decides what an enriched row says: its bundle."""
+
+    embedding: ModelRef
+    embedding_prompt: PromptRef
+    tasks: tuple[TaskPlan, ...]
+    seed: int
+
+    def pins(self) -> dict[str, str]:
+        """Return what was asked for and the exact version it meant, for people to read."""
+        return {
+            name: ref.uri if isinstance(ref, ModelRef | PromptRef) else ref
+            for name, ref in self._parts()
+        }
+
+    @property
+    def bundle_id(self) -> str:
+        """The name of the whole set, by content: versions, digests, routing and seed."""
+        return bundle_id(
+            {
+                name: f"{ref.uri}#{ref.digest}" if isinstance(ref, ModelRef | PromptRef) else ref
+                for name, ref in self._parts()
+            }
+        )
+
+    def _parts(self) -> Iterable[tuple[str, ModelRef | PromptRef | str]]:
+        yield "embedding", self.embedding
+        yield "embedding.prompt", self.embedding_prompt
+        yield "seed", str(self.seed)
+        for task in self.tasks:
+            yield f"{task.task}.champion", task.champion
+            yield f"{task.task}.baseline", task.baseline
+            yield f"{task.task}.zero_shot", task.zero_shot
+            yield f"{task.task}.routing", f"accept_at={task.accept_at} audit={task.audit_share}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run will read, and with which versions.
+
+    `landings` are digests of files in Raw. `versions` are those of the tables as they were, None
+    where a table was not there. `carried` are failed runs whose Bronze rows this run takes along.
+    """
+
+    landings: tuple[str, ...]
+    versions: Mapping[str, int | None]
+    carried: tuple[str, ...]
+    enrichment: EnrichmentPlan
+
+    def version(self, table: TableRef) -> int | None:
+        """Return the version of a table when the run was planned."""
+        return self.versions[str(table)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> RunPlan:
+        """Read what `as_dict` wrote."""
+        return msgspec.convert(values, cls)
+
+
+def plan_enrichment(tasks: Sequence[Task], registry: Registry, *, seed: int) -> EnrichmentPlan:
+    """Resolve every alias once. Raises `UnknownAliasError` with the command that mends it."""
+    return EnrichmentPlan(
+        embedding=registry.resolve_model(EMBEDDING_MODEL),
+        embedding_prompt=registry.resolve_prompt(QUERY_PROMPT),
+        tasks=tuple(_plan_task(task, registry) for task in tasks),
+        seed=seed,
+    )
+
+
+def _plan_task(task: Task, registry: Registry) -> TaskPlan:
+    return TaskPlan(
+        task=task.name,
+        labels=task.labels,
+        text_field=task.text_field,
+        champion=registry.resolve_model(task.model),
+        baseline=registry.resolve_model(task.model, BASELINE),
+        zero_shot=registry.resolve_prompt(task.zero_shot_prompt),
+        accept_at=task.routing.accept_at,
+        audit_share=task.audit_share,
+    )
+
+
+def plan_run(
+    run: RunContext,
+    tasks: Sequence[Task],
+    waiting: Sequence[Landing],
+    *,
+    store: TableStore,
+    log: RunLog,
+    registry: Registry,
+) -> RunPlan:
+    """Plan a run over the landings that wait; reads, writes nothing."""
+    tables = [contract.table for contract in (*BRONZE, *SILVER)]
+    heads = {str(table): store.head(table, run.tenant) for table in tables}
+    return RunPlan(
+        landings=tuple(landing.content_sha256 for landing in waiting),
+        versions={name: None if head is None else head.version for name, head in heads.items()},
+        carried=stranded_runs(run.tenant, log),
+        enrichment=plan_enrichment(tasks, registry, seed=run.seed),
+    )
+
+
+def stranded_runs(tenant: TenantContext, log: RunLog) -> tuple[str, ...]:
+    """Return failed runs that no later run took along, oldest first: their rows are in Bronze."""
+    records = [r for r in log.recent(tenant, limit=_REMEMBERED_RUNS) if r.kind == RUN_KIND]
+    ended = {RunStatus.COMPLETED, RunStatus.DEGRADED}
+    taken = {name for r in records if r.status in ended for name in r.plan.get("carried", ())}
+    failed = (r.run.run_id for r in reversed(records) if r.status is RunStatus.FAILED)
+    return tuple(run_id for run_id in failed if run_id not in taken)
+
+
+def planned_landings(plan: RunPlan, tenant: TenantContext, index: LandingIndex) -> list[Landing]:
+    """Return the files of the plan, oldest first."""
+    return index.named(tenant, plan.landings) if plan.landings else []
