@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 _SMOOTHING = 0.5
 """Rows added to every bin, so that a bin empty on one side is far, not infinitely far."""
-_PENALTY = 1e-2
+_PENALTY = 0.1
 _NEWTON_STEPS = 25
 
 

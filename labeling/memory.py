@@ -1,0 +1,76 @@
+"""A review queue in memory: what tests of everything but Argilla use, with a reviewer to play."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from labeling.errors import QueueMismatchError
+from labeling.queue import (
+    Answer,
+    CaseId,
+    CaseStatus,
+    QueuedCase,
+    QueueSpec,
+    ReviewCase,
+    Reviewer,
+    require_own,
+)
+from lakehouse.tenancy import TenantContext, TenantId
+
+Key = tuple[TenantId, str]
+
+
+class MemoryReviewQueue:
+    """`ReviewQueue` over dictionaries."""
+
+    def __init__(self) -> None:
+        self._specs: dict[Key, QueueSpec] = {}
+        self._cases: dict[Key, dict[CaseId, QueuedCase]] = {}
+        self.shown: dict[CaseId, ReviewCase] = {}
+        self.reviewers: dict[TenantId, dict[str, str]] = {}
+
+    def open(self, spec: QueueSpec, tenant: TenantContext) -> str:
+        """See `ReviewQueue.open`."""
+        key = (tenant.tenant_id, spec.task)
+        known = self._specs.get(key, spec)
+        if set(known.titles) != set(spec.titles):
+            raise QueueMismatchError.of("/".join(key), known.titles, spec.titles)
+        self._specs[key] = spec
+        self._cases.setdefault(key, {})
+        return f"memory://{tenant.tenant_id}/{spec.task}"
+
+    def put(self, cases: Sequence[ReviewCase], spec: QueueSpec, tenant: TenantContext) -> int:
+        """See `ReviewQueue.put`."""
+        there = self._cases[tenant.tenant_id, spec.task]
+        require_own(cases, tenant)
+        new = {case.id: case for case in cases if case.id not in there}
+        for case in new.values():
+            there[case.id] = QueuedCase(case.id, case.origin, spec.guideline.version)
+            self.shown[case.id] = case
+        return len(new)
+
+    def cases(self, task: str, tenant: TenantContext) -> list[QueuedCase]:
+        """See `ReviewQueue.cases`."""
+        found = self._cases.get((tenant.tenant_id, task), {})
+        return sorted(found.values(), key=lambda case: str(case.id))
+
+    def enrol(self, reviewer: Reviewer, tenant: TenantContext) -> None:
+        """See `ReviewQueue.enrol`."""
+        self.reviewers.setdefault(tenant.tenant_id, {})[reviewer.username] = reviewer.password
+
+    def answer(
+        self,
+        case_id: CaseId,
+        reviewer: str,
+        label: str | None,
+        *,
+        at: datetime,
+        status: CaseStatus = CaseStatus.SUBMITTED,
+    ) -> None:
+        """Play a reviewer, whose new answer takes the place of the one before."""
+        there = self._cases[TenantId(case_id.tenant_id), case_id.task]
+        case = there[case_id]
+        others = tuple(answer for answer in case.answers if answer.reviewer != reviewer)
+        there[case_id] = replace(case, answers=(*others, Answer(reviewer, status, label, None, at)))
