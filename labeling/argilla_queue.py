@@ -95,7 +95,8 @@ class ArgillaQueue:
             there = {record["external_id"] for record in self._records(dataset.id)}
             new = {str(case.id): case for case in cases if str(case.id) not in there}
             question = str(dataset.settings.questions[_LABEL].id)
-            items = [_record(case, spec, question) for case in new.values()]
+            size = _dimensions(dataset)
+            items = [_record(case, spec, question, size) for case in new.values()]
             for start in range(0, len(items), _BATCH):
                 self._send(
                     "PUT",
@@ -272,9 +273,17 @@ def _refresh_guideline(dataset: rg.Dataset, spec: QueueSpec) -> None:
         dataset.settings.update()
 
 
-def _record(case: ReviewCase, spec: QueueSpec, label_question: str) -> dict[str, Any]:
+def _dimensions(dataset: rg.Dataset) -> int | None:
+    found = next((v for v in dataset.settings.vectors if v.name == _VECTOR), None)
+    return None if found is None else int(found.dimensions)
+
+
+def _record(
+    case: ReviewCase, spec: QueueSpec, label_question: str, dimensions: int | None
+) -> dict[str, Any]:
+    """Shape a case; a vector of another length than the dataset was made for is left out."""
     origin = case.origin
-    vector = {} if case.vector is None or not spec.dimensions else {_VECTOR: list(case.vector)}
+    vector = [round(value, 6) for value in case.vector or ()]
     return {
         "external_id": str(case.id),
         "fields": {_TEXT: case.text, _WHY: _why(case, spec)},
@@ -290,7 +299,7 @@ def _record(case: ReviewCase, spec: QueueSpec, label_question: str) -> dict[str,
             "source": origin.source,
             _SCORE: origin.score,
         },
-        "vectors": vector,
+        "vectors": {_VECTOR: vector} if vector and len(vector) == dimensions else {},
         "suggestions": [
             {
                 "question_id": label_question,

@@ -1,0 +1,291 @@
+"""Human review: doubtful and drawn tickets go to people, what people say comes back as labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contracts.tables import LABELS
+from labeling.accounts import ReviewerAccounts
+from labeling.guidelines import newest
+from labeling.masking import masked
+from labeling.queue import (
+    CaseId,
+    CaseOrigin,
+    CaseStatus,
+    QueueSpec,
+    Reason,
+    ReviewCase,
+    Reviewer,
+    ReviewQueue,
+    Verdict,
+    tally,
+    verdicts,
+)
+from lakehouse.control.runs import RunLog, RunStatus
+from lakehouse.data.tables import TableStore
+from lakehouse.errors import TenantMismatchError
+from lakehouse.manifest import RunManifest
+from lakehouse.run import RunContext
+from lakehouse.tenancy import TenantContext
+from models.routing import Decision
+from models.task import Task
+from pipelines.answered import first_words, standing_answers, vectors_of
+
+PULL_KIND = "review-pull"
+DEFAULT_LIMIT = 100
+
+_REASON_OF = {Decision.REVIEW.value: Reason.DOUBT, Decision.AUDIT.value: Reason.AUDIT}
+
+ModelPage = Callable[[str, str], str | None]
+"""Where a person reads about a model's version, given name and version."""
+
+
+def no_page(name: str, version: str) -> None:
+    """Be a `ModelPage` that knows none."""
+
+
+def mlflow_page(mlflow_url: str) -> ModelPage:
+    """Lead to MLflow's own page of a version.
+
+    >>> mlflow_page("http://127.0.0.1:5000")("norte.tipo", "3")
+    'http://127.0.0.1:5000/#/models/norte.tipo/versions/3'
+    """
+    return lambda name, version: f"{mlflow_url}/#/models/{name}/versions/{version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push did for one task. `chosen` counts the cases that should be in the queue."""
+
+    task: str
+    page: str
+    chosen: int
+    added: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a pull brought. `run_id` is None where there was nothing new; `added` is by task."""
+
+    run_id: str | None
+    added: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """A task's queue: cases by reason and status, and the labels already in Silver."""
+
+    task: str
+    cases: Mapping[Reason, Mapping[CaseStatus, int]]
+    labels: int
+
+
+def select_cases(answers: pa.Table, *, labelled: AbstractSet[str], limit: int) -> pa.Table:
+    """Choose the tickets people should see: every audited one, then the least certain.
+
+    A ticket that has a label already is not asked about. Choosing depends on the rows alone, so
+    that the same tickets are chosen again until they are labelled.
+    """
+    waits = pc.is_in(answers["decision"], value_set=pa.array(list(_REASON_OF)))
+    known = pc.is_in(answers["ticket_id"], value_set=pa.array(sorted(labelled), pa.string()))
+    open_ = answers.filter(pc.and_(waits, pc.invert(known)))
+    ranks = pa.table(
+        {
+            "drawn": pc.equal(open_["decision"], Decision.AUDIT.value),
+            "certainty": pc.if_else(pc.is_nan(open_["score"]), -1.0, open_["score"]),
+            "ticket_id": open_["ticket_id"],
+        }
+    )
+    keys = [("drawn", "descending"), ("certainty", "ascending"), ("ticket_id", "ascending")]
+    order = pc.sort_indices(ranks, sort_keys=keys)
+    return open_.take(order.slice(0, limit))
+
+
+def push(
+    tenant: TenantContext,
+    task: Task,
+    *,
+    store: TableStore,
+    queue: ReviewQueue,
+    page: ModelPage = no_page,
+    limit: int = DEFAULT_LIMIT,
+) -> Pushed:
+    """Fill a task's queue up to `limit` cases without a label; doing it twice adds nothing.
+
+    A ticket that is in the queue stays as it is, whatever newer bundle answered it since.
+    """
+    answers = standing_answers(task.name, tenant, store)
+    chosen = select_cases(answers, labelled=_labelled(task.name, tenant, store), limit=limit)
+    vectors = vectors_of(chosen, tenant, store)
+    spec = QueueSpec(task.name, task.titles, newest(task.name), _dimensions(vectors))
+    address = queue.open(spec, tenant)
+    waiting = {case.id.ticket_id for case in queue.cases(task.name, tenant)}
+    fresh = chosen.filter(pc.invert(_one_of(chosen["ticket_id"], waiting)))
+    words = first_words(fresh["ticket_id"], tenant, store)
+    cases = _cases(tenant, task, fresh, words, vectors, page)
+    return Pushed(task.name, address, len(chosen), queue.put(cases, spec, tenant))
+
+
+def enrol(tenant: TenantContext, *, queue: ReviewQueue, accounts: ReviewerAccounts) -> Reviewer:
+    """Let the tenant's own reviewer in, and return the account to log in with."""
+    reviewer = accounts.of(tenant)
+    queue.enrol(reviewer, tenant)
+    return reviewer
+
+
+def pull(
+    run: RunContext, tasks: Sequence[Task], *, store: TableStore, queue: ReviewQueue, log: RunLog
+) -> Pulled:
+    """Write the answers that are not in Silver yet to `labels`, all at once.
+
+    Every queue is read before anything is written. Doing it twice adds nothing; an answer that was
+    changed since is one more row, the newest counts.
+    """
+    with log.exclusive(run.tenant, PULL_KIND):
+        _settle(run.tenant, store=store, log=log)
+        given = [v for task in tasks for v in verdicts(queue.cases(task.name, run.tenant))]
+        known = _label_ids(run.tenant, store)
+        fresh = [verdict for verdict in given if verdict.label_id not in known]
+        added = {task.name: sum(v.case.id.task == task.name for v in fresh) for task in tasks}
+        if not fresh:
+            return Pulled(None, added)
+        log.start(run, PULL_KIND, {"labels": sorted(v.label_id for v in fresh)})
+        written = store.append(LABELS.table, label_rows(fresh, run), run)
+        counts = {f"labels.{task}": count for task, count in added.items()}
+        manifest = RunManifest(run, outputs=(written,), counts=counts)
+        log.finish(run, RunStatus.COMPLETED, manifest=manifest.as_dict())
+        return Pulled(run.run_id, added)
+
+
+def status(
+    tenant: TenantContext, tasks: Sequence[Task], *, store: TableStore, queue: ReviewQueue
+) -> list[QueueState]:
+    """Count what waits and what came back, task by task."""
+    return [
+        QueueState(
+            task.name,
+            tally(queue.cases(task.name, tenant)),
+            len(_labelled(task.name, tenant, store)),
+        )
+        for task in tasks
+    ]
+
+
+def label_rows(given: Sequence[Verdict], run: RunContext) -> pa.Table:
+    """Shape verdicts as rows of `labels`. Raises `TenantMismatchError` for another tenant's."""
+    foreign = {verdict.case.id.tenant_id for verdict in given} - {run.tenant.tenant_id}
+    if foreign:
+        msg = f"answers for tenant '{run.tenant.tenant_id}' are about cases of {sorted(foreign)}"
+        raise TenantMismatchError(msg)
+    rows = [_label_row(verdict, run) for verdict in given]
+    return LABELS.enforce(pa.Table.from_pylist(rows, schema=LABELS.schema))
+
+
+def _label_row(verdict: Verdict, run: RunContext) -> dict[str, Any]:
+    case, origin = verdict.case, verdict.case.origin
+    return {
+        "tenant_id": run.tenant.tenant_id,
+        "run_id": run.run_id,
+        "source": origin.source,
+        "day": origin.day,
+        "label_id": verdict.label_id,
+        "ticket_id": case.id.ticket_id,
+        "task": case.id.task,
+        "label": verdict.label,
+        "reviewer": verdict.reviewer,
+        "reason": origin.reason.value,
+        "suggested_label": origin.suggestion,
+        "suggested_score": origin.score,
+        "model_name": origin.model_name,
+        "model_version": origin.model_version,
+        "guideline_version": case.guideline_version,
+        "responded_at": verdict.at,
+    }
+
+
+def _settle(tenant: TenantContext, *, store: TableStore, log: RunLog) -> None:
+    """Close a pull that was killed, by whether its one write was done."""
+    left = log.unfinished(tenant, PULL_KIND)
+    if left is None:
+        return
+    rows = store.scan(LABELS.table, tenant, columns=["run_id"], run_id=left.run.run_id)
+    if rows is not None and len(rows):
+        log.finish(left.run, RunStatus.COMPLETED, manifest=RunManifest(left.run).as_dict())
+    else:
+        log.finish(left.run, RunStatus.FAILED, error="ended before its labels were written")
+
+
+def _cases(
+    tenant: TenantContext,
+    task: Task,
+    answers: pa.Table,
+    words: pa.Table,
+    vectors: pa.Table,
+    page: ModelPage,
+) -> list[ReviewCase]:
+    said = {row["ticket_id"]: row for row in words.to_pylist()}
+    near = dict(
+        zip(vectors["ticket_id"].to_pylist(), vectors["embedding"].to_pylist(), strict=True)
+    )
+    return [
+        _case(tenant, task, answer, said[answer["ticket_id"]], near.get(answer["ticket_id"]), page)
+        for answer in answers.to_pylist()
+        if answer["ticket_id"] in said
+    ]
+
+
+def _case(
+    tenant: TenantContext,
+    task: Task,
+    answer: Mapping[str, Any],
+    said: Mapping[str, Any],
+    vector: Sequence[float] | None,
+    page: ModelPage,
+) -> ReviewCase:
+    origin = CaseOrigin(
+        source=answer["source"],
+        day=answer["day"],
+        reason=_REASON_OF[answer["decision"]],
+        suggestion=answer["predicted_label"],
+        score=0.0 if isnan(answer["score"]) else answer["score"],
+        model_name=answer["model_name"],
+        model_version=answer["model_version"],
+    )
+    parts = [part for part in (said["subject"], said["text"]) if part]
+    return ReviewCase(
+        id=CaseId(tenant.tenant_id, task.name, answer["ticket_id"], answer["bundle_id"]),
+        text=masked("\n\n".join(parts)),
+        origin=origin,
+        explanation=masked(answer["explanation"] or ""),
+        channel=said["channel"],
+        region=said["region"],
+        link=page(origin.model_name, origin.model_version),
+        vector=None if vector is None else tuple(vector),
+    )
+
+
+def _labelled(task: str, tenant: TenantContext, store: TableStore) -> frozenset[str]:
+    rows = store.scan(LABELS.table, tenant, columns=["ticket_id", "task"])
+    if rows is None:
+        return frozenset()
+    return frozenset(rows.filter(pc.equal(rows["task"], task))["ticket_id"].to_pylist())
+
+
+def _label_ids(tenant: TenantContext, store: TableStore) -> frozenset[str]:
+    rows = store.scan(LABELS.table, tenant, columns=["label_id"])
+    return frozenset() if rows is None else frozenset(rows["label_id"].to_pylist())
+
+
+def _one_of(column: pa.ChunkedArray, values: AbstractSet[str]) -> pa.ChunkedArray:
+    return pc.is_in(column, value_set=pa.array(sorted(values), pa.string()))
+
+
+def _dimensions(vectors: pa.Table) -> int | None:
+    return len(vectors["embedding"][0]) if len(vectors) else None

@@ -1,0 +1,402 @@
+"""Doubtful and drawn tickets go to people once; what people say becomes labels once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from contracts.contract import Contract
+from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, LABELS, MESSAGES, TICKETS
+from labeling.accounts import ReviewerAccounts
+from labeling.memory import MemoryReviewQueue
+from labeling.queue import (
+    CaseId,
+    CaseOrigin,
+    CaseStatus,
+    QueuedCase,
+    Reason,
+    Verdict,
+    verdicts,
+)
+from lakehouse.control.postgres import Postgres
+from lakehouse.control.runs import RunLog, RunStatus
+from lakehouse.control.tenants import TenantDirectory
+from lakehouse.data.delta import DeltaTableStore
+from lakehouse.data.storage import LakeRoot
+from lakehouse.errors import ServiceUnavailableError, TenantMismatchError
+from lakehouse.run import RunContext
+from lakehouse.tenancy import TenantContext
+from models.routing import RoutingPolicy
+from models.task import Task
+from pipelines.review import (
+    PULL_KIND,
+    Pulled,
+    enrol,
+    label_rows,
+    mlflow_page,
+    pull,
+    push,
+    select_cases,
+    status,
+)
+
+NORTE, SUR = TenantContext.parse("review-norte"), TenantContext.parse("review-sur")
+MORNING = datetime(2026, 1, 5, 8, tzinfo=UTC)
+DAY = date(2026, 1, 4)
+TIPO = Task(
+    "tipo",
+    {"queja": "Queja", "reclamo": "Reclamo"},
+    "text",
+    "review-norte.tipo",
+    "review-norte.tipo.zero-shot",
+    RoutingPolicy(accept_at=0.8),
+)
+PRIORIDAD = replace(TIPO, name="prioridad", titles={"alta": "Alta", "baja": "Baja"})
+
+
+def answers(*rows: tuple[str, str, float]) -> pa.Table:
+    tickets, decisions, scores = zip(*rows, strict=True) if rows else ((), (), ())
+    return pa.table(
+        {
+            "ticket_id": pa.array(tickets, pa.string()),
+            "decision": pa.array(decisions, pa.string()),
+            "score": pa.array(scores, pa.float64()),
+        }
+    )
+
+
+def chosen(rows: pa.Table, *, labelled: frozenset[str] = frozenset(), limit: int = 9) -> list[str]:
+    found: list[str] = select_cases(rows, labelled=labelled, limit=limit)["ticket_id"].to_pylist()
+    return found
+
+
+MIXED = answers(
+    ("sure", "accept", 0.99),
+    ("unsure", "review", 0.40),
+    ("drawn", "audit", 0.95),
+    ("lost", "review", 0.20),
+    ("beside", "none", 0.10),
+)
+
+
+def test_the_drawn_come_first_then_the_least_certain() -> None:
+    assert chosen(MIXED) == ["drawn", "lost", "unsure"]
+
+
+def test_a_full_queue_keeps_the_audit_and_the_worst_doubts() -> None:
+    assert chosen(MIXED, limit=2) == ["drawn", "lost"]
+
+
+def test_a_ticket_with_a_label_is_not_asked_about_again() -> None:
+    assert chosen(MIXED, labelled=frozenset({"lost"})) == ["drawn", "unsure"]
+
+
+def test_equal_scores_are_chosen_by_ticket() -> None:
+    rows = answers(("b", "review", 0.3), ("c", "review", 0.3), ("a", "review", 0.3))
+    assert chosen(rows, limit=2) == ["a", "b"]
+
+
+def test_an_answer_without_a_usable_score_is_the_first_doubt() -> None:
+    rows = answers(("a", "review", 0.1), ("b", "review", float("nan")))
+    assert chosen(rows) == ["b", "a"]
+
+
+def test_nothing_answered_gives_nothing_to_choose() -> None:
+    assert chosen(answers()) == []
+
+
+class House:
+    """One tenant's Silver and its queue."""
+
+    def __init__(self, lake: Path, log: RunLog) -> None:
+        self.store = DeltaTableStore(LakeRoot(str(lake)))
+        self.queue = MemoryReviewQueue()
+        self.log = log
+
+    def run(self, minutes: int = 0, *, tenant: TenantContext = NORTE) -> RunContext:
+        return RunContext.begin(tenant, kind="run", at=MORNING + timedelta(minutes=minutes))
+
+    def add(self, contract: Contract, run: RunContext, **columns: list[Any]) -> None:
+        count = len(next(iter(columns.values())))
+        common = {"tenant_id": run.tenant.tenant_id, "run_id": run.run_id, "source": "correo"}
+        given = {**{k: [v] * count for k, v in common.items()}, "day": [DAY] * count, **columns}
+        rows = [
+            dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)
+        ]
+        known = [{f.name: row.get(f.name, _any(f.type)) for f in contract.schema} for row in rows]
+        table = pa.Table.from_pylist(known, schema=contract.schema)
+        self.store.append(contract.table, contract.enforce(table), run)
+
+    def arrive(self, *tickets: str, run: RunContext, text: str = "Me gritaron, soy {}.") -> None:
+        ids, count = list(tickets), len(tickets)
+        self.add(
+            TICKETS, run, ticket_id=ids, subject=["Mal trato"] * count, geo_region=["Huila"] * count
+        )
+        texts = [text.format(ticket) for ticket in tickets]
+        self.add(MESSAGES, run, ticket_id=ids, event_id=ids, role=["citizen"] * count, text=texts)
+        vectors = [[0.1, 0.2, 0.3]] * count
+        self.add(EMBEDDINGS, run, ticket_id=ids, space_id=["e5"] * count, embedding=vectors)
+
+    def answered(self, run: RunContext, *rows: tuple[str, str, float], task: str = "tipo") -> None:
+        tickets, decisions, scores = (list(column) for column in zip(*rows, strict=True))
+        count = len(rows)
+        self.add(
+            CLASSIFICATIONS,
+            run,
+            ticket_id=tickets,
+            task=[task] * count,
+            decision=decisions,
+            score=scores,
+            predicted_label=["queja"] * count,
+            tier=["champion"] * count,
+            model_name=["review-norte.tipo"] * count,
+            model_version=["3"] * count,
+            bundle_id=[f"bundle-{run.run_id[-8:]}"] * count,
+            inference_timestamp=[run.started_at] * count,
+        )
+
+    def push(self, *, limit: int = 10, task: Task = TIPO) -> int:
+        page = mlflow_page("http://mlflow")
+        return push(NORTE, task, store=self.store, queue=self.queue, page=page, limit=limit).added
+
+    def waiting(self, task: str = "tipo") -> list[QueuedCase]:
+        return self.queue.cases(task, NORTE)
+
+    def say(self, ticket: str, label: str, minute: int, *, by: str = "ana") -> None:
+        case = next(case.id for case in self.waiting() if case.id.ticket_id == ticket)
+        self.queue.answer(case, by, label, at=MORNING + timedelta(hours=1, minutes=minute))
+
+    def pull(self, minutes: int, *tasks: Task) -> Pulled:
+        run = RunContext.begin(NORTE, kind=PULL_KIND, at=MORNING + timedelta(minutes=minutes))
+        return pull(run, tasks or (TIPO,), store=self.store, queue=self.queue, log=self.log)
+
+    def labels(self) -> list[dict[str, Any]]:
+        rows = self.store.scan(LABELS.table, NORTE)
+        found: list[dict[str, Any]] = [] if rows is None else rows.to_pylist()
+        return sorted(found, key=lambda row: row["responded_at"])
+
+
+def _any(kind: pa.DataType) -> Any:
+    if pa.types.is_string(kind):
+        return "x"
+    if pa.types.is_timestamp(kind):
+        return MORNING
+    return 1
+
+
+@pytest.fixture
+def house(tmp_path: Path, postgres_url: str) -> House:
+    postgres = Postgres(postgres_url)
+    for tenant in (NORTE, SUR):
+        TenantDirectory(postgres).create(tenant, name=tenant.tenant_id)
+    with postgres.administer() as connection:
+        connection.execute("DELETE FROM meta.etl_runs WHERE tenant_id = %s", [NORTE.tenant_id])
+    return House(tmp_path / "lake", RunLog(postgres))
+
+
+@pytest.fixture
+def filled(house: House) -> House:
+    run = house.run()
+    house.arrive("t1", "t2", "t3", "t4", run=run)
+    house.answered(
+        run,
+        ("t1", "accept", 0.9),
+        ("t2", "review", 0.4),
+        ("t3", "audit", 0.9),
+        ("t4", "review", 0.6),
+    )
+    return house
+
+
+def test_doubt_and_audit_reach_the_queue_with_their_reason(filled: House) -> None:
+    assert filled.push() == 3
+    found = {case.id.ticket_id: case.origin.reason for case in filled.waiting()}
+    assert found == {"t2": Reason.DOUBT, "t3": Reason.AUDIT, "t4": Reason.DOUBT}
+
+
+def test_a_reviewer_sees_words_vector_and_a_way_back_but_no_number(house: House) -> None:
+    run = house.run()
+    house.arrive("t1", run=run, text="Llámenme al 315 037 6681.")
+    house.answered(run, ("t1", "review", 0.4))
+    house.push()
+    (case,) = house.queue.shown.values()
+    assert case.text == "Mal trato\n\nLlámenme al [teléfono]."
+    assert case.vector == pytest.approx((0.1, 0.2, 0.3))
+    assert (case.region, case.origin.suggestion, case.origin.score) == ("Huila", "queja", 0.4)
+    assert case.link == "http://mlflow/#/models/review-norte.tipo/versions/3"
+
+
+def test_pushing_twice_changes_nothing(filled: House) -> None:
+    filled.push()
+    filled.say("t2", "reclamo", 1)
+    before = filled.waiting()
+    assert filled.push() == 0
+    assert filled.waiting() == before
+
+
+def test_a_full_queue_takes_no_more_until_labels_come_back(filled: House) -> None:
+    assert filled.push(limit=2) == 2
+    assert filled.push(limit=2) == 0
+    filled.say("t3", "queja", 1)
+    filled.pull(10)
+    assert filled.push(limit=2) == 1
+    assert {case.id.ticket_id for case in filled.waiting()} == {"t2", "t3", "t4"}
+
+
+def test_a_ticket_answered_again_by_a_newer_bundle_is_not_asked_twice(filled: House) -> None:
+    filled.push()
+    filled.answered(filled.run(5), ("t2", "review", 0.3), ("t4", "accept", 0.9))
+    assert filled.push() == 0
+
+
+def test_only_the_newest_answer_of_a_ticket_counts(filled: House) -> None:
+    filled.answered(filled.run(5), ("t2", "accept", 0.95), ("t1", "review", 0.1))
+    filled.push()
+    assert {case.id.ticket_id for case in filled.waiting()} == {"t1", "t3", "t4"}
+
+
+def test_a_ticket_without_a_text_waits_for_it(filled: House) -> None:
+    filled.answered(filled.run(5), ("t9", "review", 0.2))
+    assert filled.push() == 3
+
+
+def test_a_tenant_with_nothing_answered_gets_an_empty_queue(house: House) -> None:
+    assert house.push() == 0
+    assert house.waiting() == []
+
+
+def test_what_was_submitted_becomes_a_label(filled: House) -> None:
+    filled.push()
+    filled.say("t2", "reclamo", 1)
+    pulled = filled.pull(10)
+    assert pulled.added == {"tipo": 1}
+    (row,) = filled.labels()
+    expected = {
+        "tenant_id": "review-norte",
+        "run_id": pulled.run_id,
+        "source": "correo",
+        "day": DAY,
+        "ticket_id": "t2",
+        "task": "tipo",
+        "label": "reclamo",
+        "reviewer": "ana",
+        "reason": "doubt",
+        "suggested_label": "queja",
+        "suggested_score": 0.4,
+        "model_name": "review-norte.tipo",
+        "model_version": "3",
+        "guideline_version": "tipo.v1",
+        "responded_at": MORNING + timedelta(hours=1, minutes=1),
+    }
+    assert {name: row[name] for name in expected} == expected
+
+
+def test_pulling_twice_changes_nothing_and_leaves_no_empty_run(filled: House) -> None:
+    filled.push()
+    filled.say("t2", "reclamo", 1)
+    filled.pull(10)
+    before = filled.labels()
+    assert filled.pull(11) == Pulled(None, {"tipo": 0})
+    assert filled.labels() == before
+    assert len(filled.log.recent(NORTE)) == 1
+
+
+def test_a_changed_answer_is_one_more_label(filled: House) -> None:
+    filled.push()
+    filled.say("t2", "reclamo", 1)
+    filled.pull(10)
+    filled.say("t2", "queja", 2)
+    assert filled.pull(11).added == {"tipo": 1}
+    assert [row["label"] for row in filled.labels()] == ["reclamo", "queja"]
+
+
+@pytest.mark.parametrize("how", [CaseStatus.DRAFT, CaseStatus.DISCARDED])
+def test_drafts_and_discards_stay_out_of_the_labels(filled: House, how: CaseStatus) -> None:
+    filled.push()
+    filled.queue.answer(filled.waiting()[0].id, "ana", "queja", at=MORNING, status=how)
+    assert filled.pull(10).added == {"tipo": 0}
+
+
+def test_labels_of_all_tasks_come_in_one_write(filled: House) -> None:
+    filled.answered(filled.run(5), ("t1", "review", 0.2), task="prioridad")
+    filled.push()
+    filled.push(task=PRIORIDAD)
+    filled.say("t2", "reclamo", 1)
+    (other,) = filled.waiting("prioridad")
+    filled.queue.answer(other.id, "ana", "alta", at=MORNING)
+    assert filled.pull(10, TIPO, PRIORIDAD).added == {"tipo": 1, "prioridad": 1}
+    head = filled.store.head(LABELS.table, NORTE)
+    assert head is not None
+    assert head.version == 1
+
+
+class FailingQueue(MemoryReviewQueue):
+    def cases(self, task: str, tenant: TenantContext) -> list[QueuedCase]:
+        if task == "prioridad":
+            raise ServiceUnavailableError.of("Argilla", "http://x", "ConnectError")
+        return super().cases(task, tenant)
+
+
+def test_a_queue_that_goes_down_half_way_leaves_nothing_half_written(filled: House) -> None:
+    filled.queue = FailingQueue()
+    filled.push()
+    filled.say("t2", "reclamo", 1)
+    with pytest.raises(ServiceUnavailableError):
+        filled.pull(10, TIPO, PRIORIDAD)
+    assert filled.labels() == []
+    assert filled.log.recent(NORTE) == []
+
+
+@pytest.fixture
+def killed(filled: House) -> Callable[[bool], House]:
+    def leave(written: bool) -> House:
+        filled.push()
+        filled.say("t2", "reclamo", 1)
+        run = RunContext.begin(NORTE, kind=PULL_KIND, at=MORNING)
+        filled.log.start(run, PULL_KIND, {})
+        if written:
+            filled.store.append(LABELS.table, label_rows(verdicts(filled.waiting()), run), run)
+        return filled
+
+    return leave
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_pull_after_one_that_was_killed_gives_the_same_labels(
+    killed: Callable[[bool], House], written: bool
+) -> None:
+    house = killed(written)
+    house.pull(10)
+    assert [row["label"] for row in house.labels()] == ["reclamo"]
+    ended = {record.status for record in house.log.recent(NORTE)}
+    assert ended == {RunStatus.COMPLETED} if written else {RunStatus.COMPLETED, RunStatus.FAILED}
+
+
+def test_an_answer_about_another_tenants_case_is_never_written(house: House) -> None:
+    origin = CaseOrigin("correo", DAY, Reason.DOUBT, "queja", 0.4, "m", "1")
+    case = QueuedCase(CaseId("review-sur", "tipo", "t1", "b"), origin, "tipo.v1")
+    with pytest.raises(TenantMismatchError, match="review-sur"):
+        label_rows([Verdict(case, "queja", "ana", MORNING)], house.run())
+
+
+def test_the_state_counts_what_waits_and_what_came_back(filled: House) -> None:
+    filled.push()
+    filled.say("t3", "queja", 1)
+    filled.pull(10)
+    (state,) = status(NORTE, [TIPO], store=filled.store, queue=filled.queue)
+    assert state.cases[Reason.AUDIT][CaseStatus.SUBMITTED] == 1
+    assert state.cases[Reason.DOUBT][CaseStatus.PENDING] == 2
+    assert state.labels == 1
+
+
+def test_the_tenants_reviewer_is_let_in_with_the_password_on_file(
+    house: House, tmp_path: Path
+) -> None:
+    made = enrol(NORTE, queue=house.queue, accounts=ReviewerAccounts(tmp_path / "reviewers.json"))
+    assert house.queue.reviewers == {"review-norte": {"revisor-review-norte": made.password}}
