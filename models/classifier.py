@@ -1,0 +1,75 @@
+"""The port every family of models answers through, and the answers as columns."""
+
+from __future__ import annotations
+
+import json
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Probabilities = NDArray[np.float64]
+"""One row a text, one column a label, in the order of the labels; rows sum to one."""
+
+
+class Classifier(Protocol):
+    """Something that says how probable each label is, and why, in words a reviewer reads."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The answers it knows, in the order of its probabilities."""
+        ...
+
+    def predict_proba(self, rows: pa.Table) -> Probabilities:
+        """Score rows that have `text`, and `embedding` where the model reads it."""
+        ...
+
+    def explain(self, rows: pa.Table, probabilities: Probabilities) -> list[str]:
+        """Say why, for the most probable label of each row; quotes single terms at most."""
+        ...
+
+
+def best(probabilities: Probabilities) -> NDArray[np.int64]:
+    """Return the position of each row's most probable label, the first of equals."""
+    return np.asarray(probabilities.argmax(axis=1), np.int64)
+
+
+def answers(classifier: Classifier, rows: pa.Table, labels: tuple[str, ...]) -> pa.Table:
+    """Return ticket_id, predicted_label, score, probabilities and explanation of each row.
+
+    `labels` is the order in which probabilities are written: a JSON object, rounded to six
+    decimals.
+    """
+    if len(rows) == 0:
+        return _ANSWERS.empty_table()
+    found = classifier.predict_proba(rows)
+    order = [classifier.labels.index(label) for label in labels]
+    probabilities = np.ascontiguousarray(found[:, order])
+    chosen = best(probabilities)
+    return pa.table(
+        [
+            rows["ticket_id"].cast(pa.string()),
+            pa.array([labels[place] for place in chosen]),
+            pa.array(probabilities.max(axis=1)),
+            pa.array([_as_json(labels, row) for row in probabilities.tolist()]),
+            pa.array(classifier.explain(rows, found)),
+        ],
+        schema=_ANSWERS,
+    )
+
+
+_ANSWERS = pa.schema(
+    {
+        "ticket_id": pa.string(),
+        "predicted_label": pa.string(),
+        "score": pa.float64(),
+        "probabilities": pa.string(),
+        "explanation": pa.string(),
+    }
+)
+
+
+def _as_json(labels: tuple[str, ...], row: list[float]) -> str:
+    values = {label: round(p, 6) for label, p in zip(labels, row, strict=True)}
+    return json.dumps(values, ensure_ascii=False)

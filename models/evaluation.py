@@ -1,0 +1,93 @@
+"""How good answers are: accuracy, macro-F1, calibration error, and the table of confusions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.classifier import Probabilities, best
+
+_BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """How one label did. A share of nothing is 0."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One model on one held-out set. `confusion` has the true label by row.
+
+    `ece` is the expected calibration error over ten bins of the score: how far, on average, a
+    score is from the share of answers of that score that are right.
+    """
+
+    accuracy: float
+    macro_f1: float
+    ece: float
+    log_loss: float
+    labels: Mapping[str, LabelScore]
+    confusion: NDArray[np.int64]
+
+    def metrics(self) -> dict[str, float]:
+        """Return the numbers by name, those of each label included."""
+        found = {
+            "accuracy": self.accuracy,
+            "macro_f1": self.macro_f1,
+            "ece": self.ece,
+            "log_loss": self.log_loss,
+        }
+        for label, score in self.labels.items():
+            found[f"precision.{label}"] = score.precision
+            found[f"recall.{label}"] = score.recall
+            found[f"f1.{label}"] = score.f1
+        return found
+
+
+def evaluate(
+    probabilities: Probabilities, truth: NDArray[np.int64], labels: tuple[str, ...]
+) -> Evaluation:
+    """Compare answers with the truth, given as positions in `labels`."""
+    chosen = best(probabilities)
+    confusion = np.zeros((len(labels), len(labels)), np.int64)
+    np.add.at(confusion, (truth, chosen), 1)
+    scores = {label: _label_score(confusion, place) for place, label in enumerate(labels)}
+    right = probabilities[np.arange(len(truth)), truth]
+    return Evaluation(
+        accuracy=float((chosen == truth).mean()),
+        macro_f1=float(np.mean([score.f1 for score in scores.values()])),
+        ece=_calibration_error(probabilities.max(axis=1), chosen == truth),
+        log_loss=float(-np.log(np.maximum(right, 1e-12)).mean()),
+        labels=scores,
+        confusion=confusion,
+    )
+
+
+def _label_score(confusion: NDArray[np.int64], place: int) -> LabelScore:
+    hit = int(confusion[place, place])
+    said, true = int(confusion[:, place].sum()), int(confusion[place].sum())
+    return LabelScore(
+        precision=hit / said if said else 0.0,
+        recall=hit / true if true else 0.0,
+        f1=2 * hit / (said + true) if said + true else 0.0,
+        support=true,
+    )
+
+
+def _calibration_error(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    bins = np.minimum((scores * _BINS).astype(int), _BINS - 1)
+    error = 0.0
+    for number in range(_BINS):
+        inside = bins == number
+        if inside.any():
+            error += inside.mean() * abs(scores[inside].mean() - right[inside].mean())
+    return float(error)
