@@ -34,25 +34,25 @@ async def http(url: str, *, seconds: float = 10.0) -> None:
 async def dask_worker(scheduler: str, name: str) -> None:
     """Expect the scheduler to know the worker."""
     answer = await _get(f"{scheduler}/json/identity.json", 10.0)
-    workers = json.loads(answer).get("workers", {}).values()
+    workers = json.loads(answer)["workers"].values()
     if name not in {str(worker.get("name")) for worker in workers}:
         raise NotReadyError(f"{name} has not registered with the scheduler")
 
 
 async def _get(url: str, seconds: float) -> bytes:
+    """Return the body of a successful answer."""
     parts = urlsplit(url)
-    target = parts.path + (f"?{parts.query}" if parts.query else "")
-    request = f"GET {target or '/'} HTTP/1.0\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    request = f"GET {target} HTTP/1.0\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     host = parts.hostname or ""
     answer = await _exchange(host, port, request.encode(), seconds, lines=None, secure=secure)
-    status, _, rest = answer.partition(b"\r\n")
-    words = status.split()
-    if len(words) < 2 or not words[1].startswith(b"2"):
-        raise NotReadyError(
-            f"{url} answered {status.decode(errors='replace').strip() or 'nothing'}"
-        )
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = head.split(b"\r\n")[0].decode(errors="replace")
+    if status.split()[1:2] not in (["200"], ["204"]):
+        raise NotReadyError(f"{url} answered {status or 'nothing'}")
+    return body
 
 
 async def valkey(host: str, port: int, password: str) -> None:

@@ -102,7 +102,16 @@ class Supervisor:
                 self._units[name] = unit
                 self._up[name] = asyncio.Event()
                 self._note(name, UnitState())
-                self._tasks[name] = asyncio.create_task(self._keep(unit))
+                self._tasks[name] = asyncio.create_task(self._keep(unit), name=name)
+                self._tasks[name].add_done_callback(self._report_defect)
+
+    def _report_defect(self, task: asyncio.Task[None]) -> None:
+        """Show what nobody foresaw as a failure of that process, instead of waiting for ever."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            traceback.print_exception(error)
+            message = f"{type(error).__name__}: {error} (see the supervisor's log)"
+            self._note(task.get_name(), UnitState(Phase.FAILED, message=message))
 
     async def _make_databases(self, plan: Plan) -> None:
         try:
@@ -206,7 +215,7 @@ class Supervisor:
             try:
                 await unit.probe()
                 await unit.once_up()
-            except (NotReadyError, psycopg.OperationalError) as error:
+            except (NotReadyError, psycopg.OperationalError, ValueError, KeyError) as error:
                 problem = str(error)
                 await asyncio.sleep(0.1)
             else:
