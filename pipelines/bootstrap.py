@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from features.embed import embed_step
 from features.index import EmbeddingIndex
 from infra.embedded.endpoints import Endpoints, resolve
 from labeling.queue import ReviewQueue
@@ -26,7 +28,10 @@ from lakehouse.errors import ConfigurationError
 from lakehouse.settings import Settings
 from lakehouse.telemetry import configure
 from lakehouse.tenancy import TenantContext
+from models.steps import classify_step
 from models.task import Task
+from pipelines.enrich import ModelSteps
+from pipelines.run import RunPorts
 from pipelines.tenant_config import tasks_of
 from registry.refs import Registry
 
@@ -108,6 +113,21 @@ class Platform:
 
         return ArgillaQueue(self.endpoints.argilla_url, self.endpoints.argilla_api_key)
 
+    @cached_property
+    def run_ports(self) -> RunPorts:
+        """What a run works with."""
+        return RunPorts(
+            store=self.store,
+            files=self.files,
+            landings=self.landings,
+            log=self.runs,
+            registry=self.registry,
+            index=self.index,
+            postgres=self.postgres,
+            models=ModelSteps(embed=embed_step, classify=classify_step),
+            cluster=self.cluster,
+        )
+
     def tenant(self, name: str) -> TenantContext:
         """Return a registered tenant. Raises `UnknownTenantError`."""
         return self.tenants.find(name)
@@ -122,6 +142,11 @@ class Platform:
             )
             raise ConfigurationError(msg)
         return tasks_of(config.values, tenant)
+
+
+def code_version() -> str:
+    """Return the version of the code at work, as runs record it."""
+    return f"plata {version('plata')}"
 
 
 def read_settings() -> Settings:

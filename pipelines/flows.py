@@ -1,0 +1,120 @@
+"""The door to Prefect: a run as a flow of few, coarse tasks, seen in Prefect's own pages.
+
+What happens is decided elsewhere, in plain functions; here each step gets a name, the tenant's and
+the run's tags, and another try where its error says that it may pass.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import httpx
+from prefect import flow, tags
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.logging.handlers import PrefectConsoleHandler
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.tasks import Task as PrefectTask
+
+from lakehouse.errors import ServiceUnavailableError, Transient
+from lakehouse.manifest import RunManifest
+from lakehouse.tenancy import TenantContext
+from models.task import Task
+from pipelines.plan import RUN_KIND
+from pipelines.run import (
+    PlannedRun,
+    RunPorts,
+    Step,
+    Tell,
+    close_run,
+    execute,
+    open_run,
+    tell_nobody,
+)
+
+FLOW_NAME = "raw-to-gold"
+_RETRY_SECONDS = [2.0, 10.0]
+_LOGGERS = ("prefect", "prefect.flow_runs", "prefect.task_runs")
+
+
+def run_flow(
+    tenant: TenantContext,
+    tasks: Sequence[Task],
+    ports: RunPorts,
+    *,
+    prefect_api_url: str,
+    at: datetime,
+    code_version: str = "unknown",
+    tell: Tell = tell_nobody,
+) -> RunManifest | None:
+    """Run a tenant from Raw to Gold as a Prefect flow; None where nothing waits.
+
+    Raises `TenantBusyError` where another process is at it, `ServiceUnavailableError` where Prefect
+    does not answer, and whatever error of ours a step ended with.
+    """
+    with ports.log.exclusive(tenant, RUN_KIND):
+        planned = open_run(tenant, tasks, ports, at=at, code_version=code_version)
+        if planned is None:
+            return None
+        with _talking_to(prefect_api_url), tags(*_tags(planned)):
+            seconds = _flow_of(planned, ports, tell)()
+        return close_run(planned, ports, seconds=seconds)[0]
+
+
+def _flow_of(planned: PlannedRun, ports: RunPorts, tell: Tell) -> Callable[[], Mapping[str, float]]:
+    name = f"{planned.run.tenant.tenant_id} {planned.run.run_id}"
+
+    @flow(name=FLOW_NAME, flow_run_name=name, validate_parameters=False, persist_result=False)
+    def raw_to_gold() -> Mapping[str, float]:
+        return execute(planned, ports, tell=tell, around=_as_task)
+
+    return raw_to_gold
+
+
+def _as_task(step: Step, work: Callable[[], None]) -> None:
+    """Perform one step as a Prefect task, tried again only where the error is `Transient`."""
+
+    def perform() -> None:
+        work()
+
+    PrefectTask(
+        fn=perform,
+        name=step.value,
+        task_run_name=step.value,
+        retries=len(_RETRY_SECONDS),
+        retry_delay_seconds=_RETRY_SECONDS,
+        retry_condition_fn=_may_pass,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )()
+
+
+def _may_pass(task: Any, task_run: Any, state: Any) -> bool:
+    return isinstance(state.result(raise_on_failure=False), Transient)
+
+
+def _tags(planned: PlannedRun) -> tuple[str, str]:
+    return (f"tenant:{planned.run.tenant.tenant_id}", f"run:{planned.run.run_id}")
+
+
+@contextmanager
+def _talking_to(url: str) -> Iterator[None]:
+    """Use the Prefect server at `url`, and keep its log lines in its own pages."""
+    for logger in map(logging.getLogger, _LOGGERS):
+        for handler in logger.handlers:
+            if isinstance(handler, PrefectConsoleHandler):
+                handler.setLevel(logging.CRITICAL + 1)
+    with temporary_settings({PREFECT_API_URL: url}):
+        try:
+            with get_client(sync_client=True) as client:
+                failed = client.api_healthcheck()
+        except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+            failed = error
+        if failed is not None:
+            raise ServiceUnavailableError.of("Prefect", url, str(failed)) from failed
+        yield

@@ -1,0 +1,97 @@
+"""What a tenant has now: rows per layer, exact versions, share automated, queue and drift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from contracts.tables import BRONZE, GOLD, SILVER
+from lakehouse.data.tables import TableRef
+from lakehouse.tenancy import TenantContext
+from pipelines.bootstrap import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Automation:
+    """What the newest model of a task did: how many answers, how many of them counted at once."""
+
+    task: str
+    model: str
+    classified: int
+    accepted: int
+
+    @property
+    def share(self) -> float:
+        """Accepted over classified, 0 where nothing was classified."""
+        return self.accepted / self.classified if self.classified else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One tenant at a glance. `rows` are by table, `pins` those of the newest finished run."""
+
+    tenant_id: str
+    rows: Mapping[str, int]
+    pins: Mapping[str, str]
+    automation: tuple[Automation, ...]
+    drift: Mapping[str, str]
+    reports: Mapping[str, str]
+
+
+def overview(tenant: TenantContext, platform: Platform) -> Overview:
+    """Look at everything of a tenant; reads only."""
+    newest = next((r for r in platform.runs.recent(tenant) if r.manifest is not None), None)
+    manifest = {} if newest is None or newest.manifest is None else newest.manifest
+    drift = {}
+    for record in reversed(platform.drift.recent(tenant)):
+        drift[record.task] = record
+    return Overview(
+        tenant_id=tenant.tenant_id,
+        rows=_rows(tenant, platform),
+        pins=manifest.get("pins", {}),
+        automation=_automation(tenant, platform),
+        drift={task: record.verdict for task, record in drift.items()},
+        reports={task: r.report_path for task, r in drift.items() if r.report_path},
+    )
+
+
+def _rows(tenant: TenantContext, platform: Platform) -> dict[str, int]:
+    tables = [contract.table for contract in (*BRONZE, *SILVER)]
+    rows = {str(table): _count(table, tenant, platform) for table in tables}
+    with platform.postgres.connect(tenant) as connection:
+        for name in ["raw_events", "vectors", *(str(contract.table) for contract in GOLD)]:
+            found = connection.execute(_COUNTED[name].encode(), [tenant.tenant_id]).fetchone()
+            rows[name] = 0 if found is None else int(found[0] or 0)
+    return rows
+
+
+_COUNTED = {
+    "raw_events": "SELECT sum(events) FROM meta.manifest_index WHERE tenant_id = %s",
+    "vectors": "SELECT count(*) FROM vectors.embeddings WHERE tenant_id = %s",
+    **{
+        str(contract.table): f"SELECT count(*) FROM gold.{contract.table.entity} "
+        "WHERE tenant_id = %s"
+        for contract in GOLD
+    },
+}
+
+
+def _count(table: TableRef, tenant: TenantContext, platform: Platform) -> int:
+    rows = platform.store.scan(table, tenant, columns=["run_id"])
+    return 0 if rows is None else len(rows)
+
+
+def _automation(tenant: TenantContext, platform: Platform) -> tuple[Automation, ...]:
+    """Sum the days of the model that answered each task last."""
+    with platform.postgres.connect(tenant) as connection:
+        rows = connection.execute(
+            "SELECT task, model, sum(classified), sum(accepted), max(day) "
+            "FROM gold.kpi_mlops_daily WHERE tenant_id = %s GROUP BY task, model "
+            "ORDER BY task, max(day)",
+            [tenant.tenant_id],
+        ).fetchall()
+    newest = {
+        task: Automation(task, model, int(classified), int(accepted))
+        for task, model, classified, accepted, _ in rows
+    }
+    return tuple(newest.values())
