@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.text import DESCRIPTORS
 from lakehouse.errors import ConfigurationError
 from monitoring.errors import ReferenceShapeError
 from monitoring.measures import (
@@ -28,14 +29,6 @@ from monitoring.measures import (
 EMBEDDING = "embedding"
 LABEL = "predicted_label"
 SCORE = "score"
-DESCRIPTORS = (
-    "char_count",
-    "word_count",
-    "digit_share",
-    "upper_share",
-    "punctuation_share",
-    "mean_word_length",
-)
 COLUMNS = (LABEL, SCORE, *DESCRIPTORS, EMBEDDING)
 """What a reference holds, and what is compared."""
 

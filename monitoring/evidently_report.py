@@ -1,10 +1,11 @@
-"""The door to Evidently, and with it to pandas: a program that draws one report and ends.
+"""The door to Evidently, and with it to pandas: a program that draws reports and ends.
 
-    python -m monitoring.evidently_report REFERENCE.parquet CURRENT.parquet FOLDER
+    python -m monitoring.evidently_report FOLDER...
 
-It writes `report.html` (whole, it asks the network for nothing), `report.json` (Evidently's own
-account) and `numbers.json` (what we keep of it) to FOLDER. It is a program of its own because
-Evidently takes half a minute and 300 MB to import, which a flow gives back when it ends.
+Each folder holds `reference.parquet` and `current.parquet`; it gets `report.html` (whole: it asks
+the network for nothing), `report.json` (Evidently's own account) and `numbers.json` (what we keep
+of it). It is a program of its own because Evidently takes up to half a minute and 300 MB to import,
+which a flow gives back when it ends.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from evidently import DataDefinition, Dataset, Report
 from evidently.metrics.embeddings import EmbeddingsDrift, ModelDriftMethod
 from evidently.presets import DataDriftPreset
 
-from monitoring.drift import DESCRIPTORS, EMBEDDING, LABEL, SCORE
+from features.text import DESCRIPTORS
+from monitoring.drift import EMBEDDING, LABEL, SCORE
+from monitoring.report import HTML, INPUTS, JSON, NUMBERS
 from monitoring.words import FEATURES
 
 _CATEGORICAL_METHOD, _CATEGORICAL_LIMIT = "jensenshannon", 0.1
@@ -43,8 +46,8 @@ def draw(reference: pa.Table, current: pa.Table, folder: Path) -> list[dict[str,
         for rows in (current, reference)
     ]
     snapshot = _report().run(*datasets)
-    snapshot.save_html(str(folder / "report.html"))
-    snapshot.save_json(str(folder / "report.json"))
+    snapshot.save_html(str(folder / HTML))
+    snapshot.save_json(str(folder / JSON))
     found = [_number(metric) for metric in snapshot.dict()["metrics"]]
     return [number for number in found if number is not None]
 
@@ -108,11 +111,12 @@ def _number(metric: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def main(reference: str, current: str, folder: str) -> None:
-    """Read the two tables, draw, and write the numbers last: they are there when all is."""
-    out = Path(folder)
-    numbers = draw(pq.read_table(reference), pq.read_table(current), out)
-    (out / "numbers.json").write_text(json.dumps(numbers, ensure_ascii=False), encoding="utf-8")
+def main(*folders: str) -> None:
+    """Draw a report in each folder; the numbers are written last, so they are there when all is."""
+    for folder in map(Path, folders):
+        reference, current = (pq.read_table(folder / name) for name in INPUTS)
+        numbers = draw(reference, current, folder)
+        (folder / NUMBERS).write_text(json.dumps(numbers), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Have Evidently draw its report in a process of its own, and read the numbers back."""
+"""Have Evidently draw reports in a process of its own, and read the numbers back."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,20 @@ import pyarrow.parquet as pq
 from monitoring.drift import COLUMNS, ColumnDrift
 from monitoring.errors import ReportError
 
-_TIMEOUT_SECONDS = 600
+INPUTS = ("reference.parquet", "current.parquet")
+HTML, JSON, NUMBERS = "report.html", "report.json", "numbers.json"
+
+_SECONDS_A_REPORT = 300
 _ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOrder:
+    """A report to draw. Both tables have the columns `COLUMNS`, rows, and no null."""
+
+    reference: pa.Table
+    current: pa.Table
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,39 +42,53 @@ class DrawnReport:
     columns: tuple[ColumnDrift, ...]
 
 
-def draw_report(reference: pa.Table, current: pa.Table, folder: Path) -> DrawnReport:
-    """Write `report.html` and `report.json` to `folder`, whole or not at all, replacing older ones.
+def draw_reports(orders: Sequence[ReportOrder]) -> list[DrawnReport]:
+    """Write `report.html` and `report.json` to each folder, replacing older ones.
 
-    Both tables have the columns `COLUMNS`, at least one row and no null. Raises `ReportError`.
+    One process draws them all, so Evidently is imported once. All are drawn or none is written.
+    Raises `ReportError`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as draft:
-        drawn = Path(draft)
-        inputs = drawn / "reference.parquet", drawn / "current.parquet"
-        for table, path in zip((reference, current), inputs, strict=True):
-            pq.write_table(table.select(COLUMNS), path)
-        _run(*inputs, drawn)
-        numbers = json.loads((drawn / "numbers.json").read_text(encoding="utf-8"))
-        for name in ("report.json", "report.html"):
-            shutil.move(drawn / name, folder / name)
+    if not orders:
+        return []
+    with tempfile.TemporaryDirectory(prefix="plata-drift-") as scratch:
+        desks = [_prepared(order, Path(scratch, str(n))) for n, order in enumerate(orders)]
+        _run(desks)
+        return [_kept(order, desk) for order, desk in zip(orders, desks, strict=True)]
+
+
+def _prepared(order: ReportOrder, desk: Path) -> Path:
+    desk.mkdir()
+    for table, name in zip((order.reference, order.current), INPUTS, strict=True):
+        pq.write_table(table.select(COLUMNS), desk / name)
+    return desk
+
+
+def _kept(order: ReportOrder, desk: Path) -> DrawnReport:
+    order.folder.mkdir(parents=True, exist_ok=True)
+    for name in (JSON, HTML):
+        draft = order.folder / f".{name}"
+        draft.write_bytes((desk / name).read_bytes())
+        draft.replace(order.folder / name)
+    numbers = json.loads((desk / NUMBERS).read_text(encoding="utf-8"))
     columns = tuple(ColumnDrift(**number) for number in numbers)
-    return DrawnReport(folder / "report.html", folder / "report.json", columns)
+    return DrawnReport(order.folder / HTML, order.folder / JSON, columns)
 
 
-def _run(reference: Path, current: Path, folder: Path) -> None:
+def _run(desks: Sequence[Path]) -> None:
     command = [sys.executable, "-W", "ignore", "-m", "monitoring.evidently_report"]
     paths = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    patience = _SECONDS_A_REPORT * len(desks)
     try:
         done = subprocess.run(
-            [*command, str(reference), str(current), str(folder)],
+            [*command, *map(str, desks)],
             env={**os.environ, "PYTHONPATH": paths, "DO_NOT_TRACK": "1"},
             capture_output=True,
             text=True,
-            timeout=_TIMEOUT_SECONDS,
+            timeout=patience,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        msg = f"Evidently drew for more than {_TIMEOUT_SECONDS} s and was stopped; free memory?"
+        msg = f"Evidently drew for more than {patience} s and was stopped; free memory, try again"
         raise ReportError(msg) from error
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from features.text import DESCRIPTORS
 from lakehouse.errors import ConfigurationError
 from monitoring.drift import (
     COLUMNS,
-    DESCRIPTORS,
     DriftPolicy,
     DriftVerdict,
     detect_drift,

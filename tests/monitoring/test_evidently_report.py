@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.drift import COLUMNS, DESCRIPTORS
+from features.text import DESCRIPTORS
+from monitoring.drift import COLUMNS
 from monitoring.errors import ReportError
-from monitoring.report import DrawnReport, draw_report
+from monitoring.report import DrawnReport, ReportOrder, draw_reports
 from monitoring.words import METHODS
 
 
@@ -36,7 +37,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def drawn(folder: Path) -> DrawnReport:
-    return draw_report(tickets(120, seed=1), tickets(90, seed=2, moved=1.5), folder)
+    moved = ReportOrder(tickets(120, seed=1), tickets(90, seed=2, moved=1.5), folder)
+    same = ReportOrder(tickets(120, seed=1), tickets(90, seed=3), folder.with_name("run-2"))
+    first, second = draw_reports([moved, same])
+    assert second.html.parent.name == "run-2"
+    assert second.columns != first.columns
+    return first
 
 
 def test_evidently_measures_every_column_once(drawn: DrawnReport) -> None:
@@ -71,5 +77,9 @@ def test_nothing_is_left_but_the_two_files(drawn: DrawnReport, folder: Path) -> 
 def test_a_report_that_cannot_be_drawn_says_so_in_one_line(tmp_path: Path) -> None:
     nothing = tickets(60, seed=1).slice(0, 0)
     with pytest.raises(ReportError, match="Evidently could not draw its report: "):
-        draw_report(nothing, nothing, tmp_path)
+        draw_reports([ReportOrder(nothing, nothing, tmp_path)])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_to_draw_starts_nothing() -> None:
+    assert draw_reports([]) == []
