@@ -22,9 +22,23 @@ class UnknownAliasError(PlataError, Terminal):
 class UnknownVersionError(PlataError, Terminal):
     """A model or prompt has no such version."""
 
+    @classmethod
+    def of(cls, kind: str, name: str, version: str, have: Sequence[str]) -> UnknownVersionError:
+        """Name what was sought and what there is."""
+        there = f"it has: {', '.join(have)}" if have else f"there is no such {kind}"
+        return cls(f"{kind} '{name}' has no version {version} ({there}); see `plata {kind}s list`")
+
 
 class ArtifactError(PlataError, Terminal):
     """A model's files are not what was registered, or not of a kind that is safe to load."""
+
+    @classmethod
+    def changed(cls, uri: str) -> ArtifactError:
+        """Say that what the registry holds under `uri` is not what was registered."""
+        return cls(
+            f"what the registry holds as {uri} is not what was registered: its digest differs. "
+            "Somebody changed the files behind the registry; register a new version and promote it"
+        )
 
 
 class PromptError(PlataError, Terminal):

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from registry.errors import PromptError
+
 CHAMPION = "champion"
+BASELINE = "baseline"
+
+_VARIABLE = re.compile(r"\{\{\s*\w+\s*\}\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,11 @@ class PromptRef:
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """A line of a list of versions, of a model or of a prompt."""
+    """What is known of one version of a model or of a prompt.
+
+    `text` is a model's card in Markdown, or a prompt's template. `tags` are a model's family,
+    digest and the like.
+    """
 
     name: str
     version: str
@@ -58,6 +68,8 @@ class VersionInfo:
     created_at: str
     note: str
     metrics: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +77,9 @@ class ModelPackage:
     """A model as it is handed to the registry.
 
     `folder` holds only open formats (skops, safetensors, ONNX, JSON, Parquet). `card` is Markdown.
-    `figures` are pictures by file name. `data` describes the training data, its digest included.
-    `signature` and `example` say, by column, what a row must have; no example quotes a real text.
+    `figures` are pictures by file name. `data` describes the training data: `name`, `digest` and
+    what else is worth showing. `inputs` are the columns a row must have, `text` or `embedding`;
+    `example` is one such row, and quotes no real text.
     """
 
     name: str
@@ -79,6 +92,9 @@ class ModelPackage:
     figures: Mapping[str, Path] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ("text",)
+    example: Mapping[str, object] = field(default_factory=dict)
+    note: str = ""
 
 
 class Registry(Protocol):
@@ -126,6 +142,29 @@ class Registry(Protocol):
     def prompts(self) -> Sequence[VersionInfo]:
         """Every version of every prompt, newest first within a name."""
         ...
+
+
+def check_template(name: str, template: str) -> None:
+    """Raise `PromptError` unless the text has a variable, written `{{name}}`."""
+    if not _VARIABLE.search(template):
+        msg = (
+            f"prompt '{name}' has no variable; write where the text goes as {{{{text}}}}, "
+            "as in 'query: {{text}}'"
+        )
+        raise PromptError(msg)
+
+
+def alias_remedy(kind: str, name: str, alias: str) -> str:
+    """Say which command makes the version that an alias was expected to mean."""
+    if kind == "prompt":
+        return (
+            f"Register one with `plata prompts register {name} FILE`, then "
+            f"`plata prompts promote {name} VERSION --alias {alias}`."
+        )
+    tenant, _, task = name.partition(".")
+    train = f"Train one with `plata models train --tenant {tenant} --task {task} --labels FILE`"
+    make = f"{train}, then" if task else "Register one with `plata demo` or in MLflow, then"
+    return f"{make} `plata models promote {name} VERSION --alias {alias}`."
 
 
 def text_digest(text: str) -> str:
