@@ -143,7 +143,7 @@ ATTACHMENTS = _contract(
 CLASSIFICATIONS = _contract(
     Layer.SILVER,
     "classifications",
-    ("ticket_id", "task", "model_name", "run_id"),
+    ("ticket_id", "task", "model_name", "model_version", "prompt_name", "run_id"),
     [
         _required("ticket_id", pa.string()),
         _required("task", pa.string()),

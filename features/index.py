@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.space import EmbeddingSpace
+from features.embed import EmbeddingSpace
 from lakehouse.errors import PlataError, Terminal
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext

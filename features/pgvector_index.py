@@ -19,7 +19,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from features.index import DimensionError, Neighbour
-from features.space import EmbeddingSpace
+from features.embed import EmbeddingSpace
 from lakehouse.control.postgres import Connection, Postgres
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext

@@ -5,7 +5,8 @@ Structure only: nothing is guessed, mended or interpreted here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -28,7 +29,8 @@ from lakehouse.control.runs import QualityResult
 from lakehouse.data.storage import FileStore
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
-from pipelines.steps import Counts, OnStep, write
+from pipelines.errors import RawChangedError
+from pipelines.steps import OnStep, Progress, untold, write
 
 CHUNK_LINES = 100_000
 """Lines a commit. A constant, not a setting: a resumed run must cut its files the same way."""
@@ -40,6 +42,7 @@ DUPLICATE = "duplicate event_id"
 
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 _CLOCKS_DIFFER = timedelta(days=1)
+_BLOCK_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 
 _Event = tuple[int, RawEvent]
@@ -54,16 +57,16 @@ def refine_landings(
     files: FileStore,
     at: int | None,
     on_step: OnStep,
-    progress: Callable[[int], None] = lambda lines: None,
-) -> Counts:
+    progress: Progress = untold,
+) -> None:
     """Take landings to `pqrs_events` and `quarantine`, one commit a chunk of lines.
 
     An event is a duplicate where its id is in Bronze at version `at` (None: Bronze was empty) or
     came earlier in this run.
     """
     known = _known_ids(run, store, at)
-    counts = Counts()
     for landing in landings:
+        _verify(files, run, landing)
         for number, chunk in enumerate(_chunks(files, run, landing)):
             rows, broken = read_lines(chunk, landing, run)
             fresh, repeated = _apart(rows, known)
@@ -72,12 +75,7 @@ def refine_landings(
             part = f"{landing.run_id}/{number:05d}"
             write(store, PQRS_EVENTS, fresh, run, part=part, on_step=on_step)
             write(store, QUARANTINE, refused, run, part=part, on_step=on_step)
-            counts.add("bronze.lines", len(chunk))
-            counts.add("bronze.events", len(fresh))
-            counts.add("bronze.quarantined", len(refused))
-            counts.add("bronze.duplicates", len(repeated))
             progress(len(chunk))
-    return counts
 
 
 def read_lines(
@@ -95,18 +93,25 @@ def read_lines(
     return _event_rows(events, landing, run), _quarantine_rows(broken, landing, run)
 
 
-def check_bronze(rows: pa.Table) -> list[QualityResult]:
+CHECKED_COLUMNS = ["event_id", "ticket_id", "event_type", "text_len", "ts"]
+
+
+def check_bronze(rows: pa.Table, quarantined: int) -> list[QualityResult]:
     """Judge the run's own rows of `pqrs_events` by the minimum checks of the layer."""
     messages = rows.filter(pc.equal(rows["event_type"], "MESSAGE_ADDED"))
-    blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(messages["text"])), 0)
+    without_text = len(messages) - _count(pc.greater(messages["text_len"], 0))
     ids = pc.or_(pc.is_null(rows["event_id"]), pc.is_null(rows["ticket_id"]))
     repeated = len(rows) - pc.count_distinct(rows["event_id"]).as_py()
-    early = pc.less(rows["ts"], pa.scalar(_EARLIEST, MOMENT))
+    valid = pc.greater_equal(rows["ts"], pa.scalar(_EARLIEST, MOMENT))
+    found = f"{quarantined} lines"
     return [
         _critical("event_id unique", repeated),
         _critical("required ids not null", _count(ids)),
-        _critical("text length > 0", _count(blank) + messages["text"].null_count),
-        _critical("timestamps valid", _count(early) + rows["ts"].null_count),
+        _critical("text length > 0", without_text),
+        _critical("timestamps valid", len(rows) - _count(valid)),
+        QualityResult(
+            "bronze", "quarantine", "no line in quarantine", "warning", not quarantined, found, "0"
+        ),
     ]
 
 
@@ -144,6 +149,20 @@ def _known_ids(run: RunContext, store: TableStore, at: int | None) -> list[pa.Ar
     return [] if rows is None else list(rows["event_id"].chunks)
 
 
+def _verify(files: FileStore, run: RunContext, landing: Landing) -> None:
+    with files.open(run.tenant, landing.path) as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    if digest.hexdigest() != landing.landed_sha256:
+        msg = (
+            f"Raw file '{landing.path}' is not the one that landed: its SHA-256 is "
+            f"{digest.hexdigest()[:12]}…, expected {str(landing.landed_sha256)[:12]}…; "
+            "Raw is never changed, restore it from a copy"
+        )
+        raise RawChangedError(msg)
+
+
 def _chunks(
     files: FileStore, run: RunContext, landing: Landing
 ) -> Iterator[list[tuple[int, bytes]]]:
@@ -178,10 +197,10 @@ def _apart(rows: pa.Table, known: Sequence[pa.Array]) -> tuple[pa.Table, pa.Tabl
 
 
 def _as_duplicates(rows: pa.Table) -> pa.Table:
-    reasons = pa.array([DUPLICATE] * len(rows), pa.string())
-    return rows.append_column(QUARANTINE.schema.field("reason"), reasons).select(
-        QUARANTINE.schema.names
-    )
+    place = rows.drop_columns(["reason"])
+    return place.append_column(
+        QUARANTINE.schema.field("reason"), pa.repeat(DUPLICATE, len(rows))
+    ).select(QUARANTINE.schema.names)
 
 
 def _quarantine_rows(broken: list[_Broken], landing: Landing, run: RunContext) -> pa.Table:

@@ -6,7 +6,6 @@ a model again for what is written. Equal texts are asked about once a chunk.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +15,14 @@ import pyarrow.compute as pc
 
 from contracts.contract import Contract
 from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, MOMENT, NO_PROMPT
-from features.embed import EmbeddingSpace, embed_step
+from features.embed import EmbeddingSpace
 from features.index import EmbeddingIndex
 from lakehouse.compute.batches import Cluster, Step, map_batches
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
 from models.routing import Decision, with_audit
-from models.steps import classify_step
 from pipelines.plan import EnrichmentPlan, TaskPlan
-from pipelines.steps import Counts, OnStep, write
+from pipelines.steps import OnStep, Progress, untold, write
 from registry.refs import ModelRef, PromptRef, Registry
 
 CHUNK_TICKETS = 2_000
@@ -33,7 +31,13 @@ CHUNK_TICKETS = 2_000
 CHAMPION = "champion"
 COMPARISON = "comparison"
 
-Progress = Callable[[int], None]
+
+@dataclass(frozen=True, slots=True)
+class ModelSteps:
+    """What is mapped over texts: `features.embed.embed_step` and `models.steps.classify_step`."""
+
+    embed: Callable[..., Step]
+    classify: Callable[..., Step]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,12 @@ class Enricher:
     plan: EnrichmentPlan
     store: TableStore
     registry: Registry
+    models: ModelSteps
     cluster: Cluster | None
     on_step: OnStep
 
-    def embed(self, due: pa.Table, *, progress: Progress = lambda rows: None) -> Counts:
+    def embed(self, due: pa.Table, *, progress: Progress = untold) -> None:
         """Write the vectors of `due` (see `pending_tickets`) to Silver `embeddings`."""
-        counts = Counts()
-        counts.add("silver.embeddings", len(due))
         arguments = {
             "folder": str(self.registry.fetch(self.plan.embedding)),
             "template": self.registry.template(self.plan.embedding_prompt),
@@ -62,20 +65,19 @@ class Enricher:
                 continue
             distinct = _distinct(chunk, ["text"])
             texts = chunk.select(["text"]).take(distinct.first)
-            vectors = self._mapped(texts, embed_step, arguments, _told(progress, chunk, texts))
+            vectors = self._mapped(
+                texts, self.models.embed, arguments, _told(progress, chunk, texts)
+            )
             rows = self._embedding_rows(chunk, vectors["embedding"].take(distinct.place))
             part = f"embeddings/{number:05d}"
             write(self.store, EMBEDDINGS, rows, self.run, part=part, on_step=self.on_step)
-        return counts
 
-    def classify(self, due: pa.Table, *, progress: Progress = lambda rows: None) -> Counts:
+    def classify(self, due: pa.Table, *, progress: Progress = untold) -> None:
         """Write the answers of every task's models to Silver `classifications`.
 
         Needs the vectors of `due` in Silver. `progress` is told answers, one a ticket and model.
         """
-        counts = Counts()
         voices = [voice for task in self.plan.tasks for voice in self._voices(task)]
-        counts.add("silver.classifications", len(due) * len(voices))
         vectors = self._vectors()
         done = self._written(CLASSIFICATIONS)
         for number, chunk in _chunks(due):
@@ -90,14 +92,11 @@ class Enricher:
                 write(
                     self.store, CLASSIFICATIONS, answers, self.run, part=part, on_step=self.on_step
                 )
-        return counts
 
-    def index(self, index: EmbeddingIndex, due: pa.Table) -> Counts:
+    def index(self, index: EmbeddingIndex, due: pa.Table, *, progress: Progress = untold) -> None:
         """Copy the run's vectors to the index, with the champion's answer to the first task."""
-        counts = Counts()
-        counts.add("index.vectors", len(due))
         if len(due) == 0:
-            return counts
+            return
         vectors = self._vectors()
         labels = self._first_labels()
         space = self._space(vectors)
@@ -109,7 +108,11 @@ class Enricher:
             self.on_step(f"before {place}")
             index.upsert(rows.append_column("label", pa.array(named, pa.string())), space, self.run)
             self.on_step(f"after {place}")
-        return counts
+            progress(len(chunk))
+
+    def voices(self) -> int:
+        """Return how many answers a ticket gets."""
+        return sum(1 for task in self.plan.tasks for _ in self._voices(task))
 
     def _space(self, vectors: pa.Table) -> EmbeddingSpace:
         dimensions = len(vectors["embedding"][0])
@@ -132,7 +135,7 @@ class Enricher:
         if voice.prompt is not None:
             arguments["template"] = self.registry.template(voice.prompt)
         told = _told(progress, rows, questions)
-        answers = self._mapped(questions, classify_step, arguments, told)
+        answers = self._mapped(questions, self.models.classify, arguments, told)
         return self._classification_rows(rows, answers.take(distinct.place), voice)
 
     def _mapped(
@@ -261,7 +264,8 @@ class _Distinct:
 
 def _distinct(rows: pa.Table, columns: list[str]) -> _Distinct:
     seen: dict[Any, int] = {}
-    first, place = [], []
+    first: list[int] = []
+    place: list[int] = []
     for number, value in enumerate(zip(*(rows[c].to_pylist() for c in columns), strict=True)):
         if value not in seen:
             seen[value] = len(first)
@@ -316,9 +320,3 @@ def _table(contract: Contract, columns: Mapping[str, Any], count: int) -> pa.Tab
             value = pa.repeat(value, count)
         arrays.append(value.cast(field.type))
     return pa.table(arrays, schema=contract.schema)
-
-
-def explained_probabilities(text: str) -> dict[str, float]:
-    """Read the `probabilities` column of one row."""
-    values: dict[str, float] = json.loads(text)
-    return values

@@ -5,5 +5,13 @@ from __future__ import annotations
 from lakehouse.errors import PlataError, Terminal
 
 
+class RawChangedError(PlataError, Terminal):
+    """A file in Raw is not the one that landed."""
+
+
 class RunFailedError(PlataError, Terminal):
     """A critical check failed: nothing of the layer was published."""
+
+
+class NothingToDoError(PlataError, Terminal):
+    """A layer was asked to work and has nothing to work on yet."""

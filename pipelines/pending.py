@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 import pyarrow as pa
@@ -81,15 +81,12 @@ class _SilverReader:
         )
 
 
-_TYPES = {
-    "day": pl.Date,
-    "ts": pl.Datetime("us", "UTC"),
-}
+_TYPES: Mapping[str, pl.DataType] = {"day": pl.Date(), "ts": pl.Datetime("us", "UTC")}
 
 
 def _frame(rows: pa.Table | None, columns: Sequence[str]) -> pl.DataFrame:
     if rows is None:
-        return pl.DataFrame(schema={name: _TYPES.get(name, pl.String) for name in columns})
+        return pl.DataFrame(schema={name: _TYPES.get(name, pl.String()) for name in columns})
     frame = pl.from_arrow(rows.select(list(columns)))
     assert isinstance(frame, pl.DataFrame)
     return frame

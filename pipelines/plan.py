@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from contracts.tables import BRONZE, SILVER
+from features.embed import EMBEDDING_MODEL, QUERY_PROMPT
 from lakehouse.control.landings import Landing, LandingIndex
 from lakehouse.control.runs import RunLog, RunStatus
 from lakehouse.data.tables import TableRef, TableStore
@@ -24,8 +25,6 @@ from registry.refs import ModelRef, PromptRef, Registry, bundle_id
 
 RUN_KIND = "run"
 BASELINE = "baseline"
-EMBEDDING_MODEL = "multilingual-e5-small-dq4"
-QUERY_PROMPT = "e5-query"
 
 _REMEMBERED_RUNS = 10_000
 

@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 from contracts.contract import Contract
 from contracts.pqrs import EventType, PqrsType
 from contracts.tables import ATTACHMENTS, MESSAGES, PQRS_EVENTS, STATUS_EVENTS, TICKETS
-from lakehouse.control.runs import QualityResult
 from lakehouse.data.tables import TableRef, TableStore
 from lakehouse.run import RunContext, RunId
-from pipelines.steps import Counts, OnStep, write
+from pipelines.steps import OnStep, write
 
 _PARTS: Mapping[EventType, Contract] = {
     EventType.TICKET_CREATED: TICKETS,
@@ -40,19 +39,14 @@ class SilverInput:
 
 def refine_events(
     run: RunContext, wanted: SilverInput, *, store: TableStore, on_step: OnStep
-) -> Counts:
+) -> None:
     """Write this run's events to their four tables. A ticket that is there is not written twice."""
     events = _events(run, wanted, store)
-    counts = Counts()
     for kind, contract in _PARTS.items():
         rows = silver_rows(events.filter(pc.equal(events["event_type"], kind.value)), contract, run)
         key = "ticket_id" if contract is TICKETS else "event_id"
         fresh = _not_yet_there(rows, key, contract, run, wanted, store)
         write(store, contract, fresh, run, part="all", on_step=on_step)
-        counts.add(str(contract.table).replace("_", ".", 1), len(fresh))
-        if contract is TICKETS:
-            counts.add("silver.tickets_repeated", len(rows) - len(fresh))
-    return counts
 
 
 def silver_rows(events: pa.Table, contract: Contract, run: RunContext) -> pa.Table:
@@ -65,22 +59,6 @@ def silver_rows(events: pa.Table, contract: Contract, run: RunContext) -> pa.Tab
     }
     columns = [made[name] if name in made else events[name] for name in contract.schema.names]
     return pa.table(columns, names=contract.schema.names)
-
-
-def check_silver(tickets: pa.Table) -> list[QualityResult]:
-    """Note what a channel did not declare; a missing optional value is a warning."""
-    undeclared = tickets["pqrs_type"].null_count
-    return [
-        QualityResult(
-            "silver",
-            "tickets",
-            "type declared by the channel",
-            "warning",
-            undeclared == 0,
-            f"{undeclared} of {len(tickets)} rows without",
-            "0 rows without",
-        )
-    ]
 
 
 def _types(codes: pa.ChunkedArray) -> pa.Array:

@@ -1,9 +1,8 @@
-"""What the steps of a run share: a checked, announced write, and counts."""
+"""What the steps of a run share: a checked, announced write."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pyarrow as pa
 
@@ -19,24 +18,12 @@ def unobserved(place: str) -> None:
     """Be an `OnStep` that does nothing."""
 
 
-class Counts:
-    """How many rows each step read or wrote, by name."""
+Progress = Callable[[int], None]
+"""Told how many rows were finished since it was last called."""
 
-    def __init__(self) -> None:
-        self._counter: Counter[str] = Counter()
 
-    def add(self, name: str, rows: int) -> None:
-        """Add to one count; a count of zero is kept."""
-        self._counter[name] += rows
-
-    def update(self, other: Counts) -> None:
-        """Add all of another's."""
-        for name, rows in other.as_dict().items():
-            self.add(name, rows)
-
-    def as_dict(self) -> Mapping[str, int]:
-        """Return the counts by name, sorted."""
-        return dict(sorted(self._counter.items()))
+def untold(rows: int) -> None:
+    """Be a `Progress` that does nothing."""
 
 
 def write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import pyarrow.fs as pafs
 from lakehouse.data.tables import TableRef
 from lakehouse.errors import InputError
 from lakehouse.tenancy import TenantContext
+
+_BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class FileStore:
     def open(self, tenant: TenantContext, path: str) -> Iterator[BinaryIO]:
         """Open a file as a binary stream. Raises FileNotFoundError where there is none."""
         with self._filesystem.open_input_stream(self._locate(tenant, path)) as stream:
-            yield stream
+            yield io.BufferedReader(stream, _BUFFER_BYTES)
 
     def write(self, tenant: TenantContext, path: str, content: bytes | Path) -> None:
         """Put bytes, or a copy of a local file, at `path`; an equal path is replaced whole."""

@@ -1,0 +1,479 @@
+"""A run: Raw to Gold for one tenant, planned once, in named steps that can be killed and resumed.
+
+Every write is fenced by run and part, and every clock is the run's own: a run that was killed and
+taken up again leaves the same tables as one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import partial
+
+import pyarrow as pa
+
+from contracts.contract import Contract
+from contracts.tables import BRONZE, CLASSIFICATIONS, GOLD, LABELS, PQRS_EVENTS, QUARANTINE, SILVER
+from features.index import EmbeddingIndex
+from lakehouse.compute.batches import Cluster
+from lakehouse.control.landings import Landing, LandingIndex
+from lakehouse.control.postgres import Postgres
+from lakehouse.control.runs import QualityResult, RunLog, RunStatus
+from lakehouse.data.storage import FileStore
+from lakehouse.data.tables import Snapshot, TableStore
+from lakehouse.manifest import FileInput, RunManifest
+from lakehouse.run import RunContext, RunId
+from lakehouse.tenancy import TenantContext
+from models.task import Task
+from pipelines.bronze import CHECKED_COLUMNS, check_bronze, refine_landings
+from pipelines.enrich import Enricher, ModelSteps
+from pipelines.errors import NothingToDoError, RunFailedError
+from pipelines.gold import check_gold, count_gold, read_silver, require, write_gold
+from pipelines.gold_serving import serve_gold
+from pipelines.pending import pending_tickets
+from pipelines.plan import RUN_KIND, RunPlan, plan_run, planned_landings, stranded_runs
+from pipelines.silver import SilverInput, refine_events
+from pipelines.steps import OnStep, Progress, unobserved
+from registry.refs import Registry
+
+GOLD_KIND = "gold"
+"""A run that only counts Gold again, after labels came in."""
+
+
+class Step(StrEnum):
+    """The steps of a run, in order."""
+
+    BRONZE = "bronze"
+    SILVER = "silver"
+    EMBEDDINGS = "embeddings"
+    CLASSIFICATIONS = "classifications"
+    INDEX = "index"
+    GOLD = "gold"
+
+
+Tell = Callable[[Step, int, int], None]
+"""Told a step, its rows done and its rows in all; once at its start, and as it goes."""
+
+
+def tell_nobody(step: Step, done: int, total: int) -> None:
+    """Be a `Tell` that does nothing."""
+
+
+Around = Callable[[Step, Callable[[], None]], None]
+"""Handed a step and the call that performs it, to stand around it as an orchestrator does."""
+
+
+def plainly(step: Step, work: Callable[[], None]) -> None:
+    """Be an `Around` that only calls."""
+    work()
+
+
+@dataclass(frozen=True, slots=True)
+class RunPorts:
+    """What a run works with. `cluster` None computes in this process."""
+
+    store: TableStore
+    files: FileStore
+    landings: LandingIndex
+    log: RunLog
+    registry: Registry
+    index: EmbeddingIndex
+    postgres: Postgres
+    models: ModelSteps
+    cluster: Cluster | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A run and its plan, as the log has them. `resumed` where an earlier attempt was killed."""
+
+    run: RunContext
+    plan: RunPlan
+    resumed: bool = False
+
+
+def open_run(
+    tenant: TenantContext,
+    tasks: Sequence[Task],
+    ports: RunPorts,
+    *,
+    at: datetime,
+    code_version: str = "unknown",
+) -> PlannedRun | None:
+    """Take up the run that was killed, else plan one over what waits; None where nothing waits.
+
+    Hold `ports.log.exclusive(tenant, RUN_KIND)` from here to `close_run`.
+    """
+    unfinished = ports.log.unfinished(tenant, RUN_KIND)
+    if unfinished is not None:
+        return PlannedRun(unfinished.run, RunPlan.of(unfinished.plan), resumed=True)
+    waiting = ports.landings.waiting(tenant)
+    if not waiting and not stranded_runs(tenant, ports.log):
+        return None
+    run = RunContext.begin(tenant, kind=RUN_KIND, at=at, code_version=code_version)
+    plan = plan_run(run, tasks, waiting, store=ports.store, log=ports.log, registry=ports.registry)
+    ports.log.start(run, RUN_KIND, plan.as_dict())
+    return PlannedRun(run, plan)
+
+
+def execute(
+    planned: PlannedRun,
+    ports: RunPorts,
+    *,
+    steps: Sequence[Step] = tuple(Step),
+    on_step: OnStep = unobserved,
+    tell: Tell = tell_nobody,
+    around: Around = plainly,
+) -> Mapping[str, float]:
+    """Perform steps in order and return the seconds each took; `around` is handed each of them.
+
+    A critical check that fails closes the run as FAILED. Whatever else goes wrong leaves it open,
+    to be resumed.
+    """
+    seconds = {}
+    for step in steps:
+        began = time.perf_counter()
+        try:
+            work = partial(perform, step, planned, ports, on_step=on_step, tell=tell)
+            around(step, work)
+        except RunFailedError as error:
+            ports.log.finish(planned.run, RunStatus.FAILED, error=str(error))
+            raise
+        seconds[step.value] = time.perf_counter() - began
+    return seconds
+
+
+def perform(
+    step: Step,
+    planned: PlannedRun,
+    ports: RunPorts,
+    *,
+    on_step: OnStep = unobserved,
+    tell: Tell = tell_nobody,
+) -> None:
+    """Perform one step. Idempotent: what an earlier attempt wrote is not written again."""
+    _STEPS[step](_Work(planned.run, planned.plan, ports, on_step, tell))
+
+
+def close_run(
+    planned: PlannedRun, ports: RunPorts, *, seconds: Mapping[str, float]
+) -> tuple[RunManifest, RunStatus]:
+    """Write the run's manifest and end it: DEGRADED where a check that is no more than a warning
+    failed, else COMPLETED.
+    """
+    results = ports.log.quality(planned.run.tenant, planned.run.run_id)
+    status = RunStatus.COMPLETED if all(r.passed for r in results) else RunStatus.DEGRADED
+    manifest = _manifest(planned, ports, seconds)
+    ports.log.finish(planned.run, status, manifest=manifest.as_dict())
+    return manifest, status
+
+
+def run_tenant(
+    tenant: TenantContext,
+    tasks: Sequence[Task],
+    ports: RunPorts,
+    *,
+    at: datetime,
+    code_version: str = "unknown",
+    on_step: OnStep = unobserved,
+    tell: Tell = tell_nobody,
+) -> RunManifest | None:
+    """Run a tenant from Raw to Gold; None where nothing waits. Raises `TenantBusyError`."""
+    with ports.log.exclusive(tenant, RUN_KIND):
+        planned = open_run(tenant, tasks, ports, at=at, code_version=code_version)
+        if planned is None:
+            return None
+        seconds = execute(planned, ports, on_step=on_step, tell=tell)
+        return close_run(planned, ports, seconds=seconds)[0]
+
+
+def run_bronze(
+    tenant: TenantContext,
+    tasks: Sequence[Task],
+    ports: RunPorts,
+    *,
+    at: datetime,
+    code_version: str = "unknown",
+    tell: Tell = tell_nobody,
+) -> PlannedRun | None:
+    """Take what waits to Bronze and leave the run open for Silver; None where nothing waits."""
+    with ports.log.exclusive(tenant, RUN_KIND):
+        planned = open_run(tenant, tasks, ports, at=at, code_version=code_version)
+        if planned is not None:
+            execute(planned, ports, steps=[Step.BRONZE], tell=tell)
+        return planned
+
+
+def run_silver(tenant: TenantContext, ports: RunPorts, *, tell: Tell = tell_nobody) -> PlannedRun:
+    """Take an open run's Bronze to Silver. Raises `NothingToDoError` where no run is open."""
+    with ports.log.exclusive(tenant, RUN_KIND):
+        planned = _open_after_bronze(tenant, ports)
+        steps = [Step.SILVER, Step.EMBEDDINGS, Step.CLASSIFICATIONS, Step.INDEX]
+        execute(planned, ports, steps=steps, tell=tell)
+        return planned
+
+
+def run_gold(
+    tenant: TenantContext,
+    ports: RunPorts,
+    *,
+    at: datetime,
+    code_version: str = "unknown",
+    tell: Tell = tell_nobody,
+) -> RunManifest:
+    """Count Gold from Silver: as the end of an open run, else as a run of its own.
+
+    Raises `NothingToDoError` where the open run has not finished Silver.
+    """
+    with ports.log.exclusive(tenant, RUN_KIND):
+        record = ports.log.unfinished(tenant, RUN_KIND)
+        if record is None:
+            return _count_again(tenant, ports, at, code_version)
+        planned = PlannedRun(record.run, RunPlan.of(record.plan), resumed=True)
+        if not _silver_is_done(planned, ports):
+            msg = (
+                f"run {planned.run.run_id} has not finished Silver; "
+                f"finish it with `plata run --tenant {tenant.tenant_id}`"
+            )
+            raise NothingToDoError(msg)
+        seconds = execute(planned, ports, steps=[Step.INDEX, Step.GOLD], tell=tell)
+        return close_run(planned, ports, seconds=seconds)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One step at work."""
+
+    run: RunContext
+    plan: RunPlan
+    ports: RunPorts
+    on_step: OnStep
+    tell: Tell
+
+    def due(self) -> pa.Table:
+        return pending_tickets(self.run, self.plan, self.ports.store)
+
+    def enricher(self) -> Enricher:
+        return Enricher(
+            self.run,
+            self.plan.enrichment,
+            self.ports.store,
+            self.ports.registry,
+            self.ports.models,
+            self.ports.cluster,
+            self.on_step,
+        )
+
+    def progress(self, step: Step, total: int) -> Progress:
+        meter = _Meter(step, total, self.tell)
+        return meter.add
+
+    def own(self, contract: Contract, columns: Sequence[str]) -> pa.Table:
+        rows = self.ports.store.scan(
+            contract.table, self.run.tenant, columns=columns, run_id=self.run.run_id
+        )
+        return contract.empty().select(list(columns)) if rows is None else rows
+
+    def judge(self, results: list[QualityResult]) -> None:
+        self.ports.log.record_quality(self.run, results)
+        require(results)
+
+
+@dataclass(slots=True)
+class _Meter:
+    step: Step
+    total: int
+    tell: Tell
+    done: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        self.tell(self.step, 0, self.total)
+
+    def add(self, rows: int) -> None:
+        self.done += rows
+        self.tell(self.step, self.done, self.total)
+
+
+def _bronze(work: _Work) -> None:
+    landings = planned_landings(work.plan, work.run.tenant, work.ports.landings)
+    refine_landings(
+        work.run,
+        landings,
+        store=work.ports.store,
+        files=work.ports.files,
+        at=work.plan.version(PQRS_EVENTS.table),
+        on_step=work.on_step,
+        progress=work.progress(Step.BRONZE, sum(landing.events or 0 for landing in landings)),
+    )
+    quarantined = len(work.own(QUARANTINE, ["run_id"]))
+    work.judge(check_bronze(work.own(PQRS_EVENTS, CHECKED_COLUMNS), quarantined))
+    work.on_step("before consume")
+    work.ports.landings.consume(work.run, landings)
+    work.on_step("after consume")
+
+
+def _silver(work: _Work) -> None:
+    own = [*(RunId(name) for name in work.plan.carried), work.run.run_id]
+    wanted = SilverInput(own, work.plan.versions)
+    refine_events(work.run, wanted, store=work.ports.store, on_step=work.on_step)
+
+
+def _embeddings(work: _Work) -> None:
+    due = work.due()
+    work.enricher().embed(due, progress=work.progress(Step.EMBEDDINGS, len(due)))
+
+
+def _classifications(work: _Work) -> None:
+    due, enricher = work.due(), work.enricher()
+    answers = len(due) * enricher.voices()
+    enricher.classify(due, progress=work.progress(Step.CLASSIFICATIONS, answers))
+    work.judge(_check_answers(work.own(CLASSIFICATIONS, ["score"]), answers))
+
+
+def _index(work: _Work) -> None:
+    due = work.due()
+    progress = work.progress(Step.INDEX, len(due))
+    work.enricher().index(work.ports.index, due, progress=progress)
+
+
+def _gold(work: _Work) -> None:
+    labels_at = work.plan.version(LABELS.table)
+    _publish_gold(work.run, work.ports, labels_at, work.on_step)
+
+
+_STEPS: Mapping[Step, Callable[[_Work], None]] = {
+    Step.BRONZE: _bronze,
+    Step.SILVER: _silver,
+    Step.EMBEDDINGS: _embeddings,
+    Step.CLASSIFICATIONS: _classifications,
+    Step.INDEX: _index,
+    Step.GOLD: _gold,
+}
+
+
+def _check_answers(answers: pa.Table, expected: int) -> list[QualityResult]:
+    scores = answers["score"].to_numpy()
+    outside = int(((scores < 0) | (scores > 1) | (scores != scores)).sum())
+    table = CLASSIFICATIONS.table.entity
+    return [
+        QualityResult(
+            "silver", table, "score in [0,1]", "critical", outside == 0, f"{outside} rows", "0 rows"
+        ),
+        QualityResult(
+            "silver",
+            table,
+            "every due ticket has every model's answer",
+            "critical",
+            len(answers) == expected,
+            str(len(answers)),
+            str(expected),
+        ),
+    ]
+
+
+def _publish_gold(run: RunContext, ports: RunPorts, labels_at: int | None, on_step: OnStep) -> None:
+    view = read_silver(run, ports.store, labels_at=labels_at)
+    figures = count_gold(view, run)
+    results = check_gold(figures, view)
+    ports.log.record_quality(run, results)
+    require(results)
+    write_gold(figures, run, store=ports.store, on_step=on_step)
+    serve_gold(figures, run, postgres=ports.postgres, on_step=on_step)
+
+
+def _count_again(
+    tenant: TenantContext, ports: RunPorts, at: datetime, code_version: str
+) -> RunManifest:
+    run = RunContext.begin(tenant, kind=GOLD_KIND, at=at, code_version=code_version)
+    killed = ports.log.unfinished(tenant, GOLD_KIND)
+    if killed is not None:
+        reason = f"killed; {run.run_id} counted instead"
+        ports.log.finish(killed.run, RunStatus.FAILED, error=reason)
+    head = ports.store.head(LABELS.table, tenant)
+    inputs = _heads(tenant, ports, SILVER)
+    ports.log.start(run, GOLD_KIND, {"versions": {str(s.table): s.version for s in inputs}})
+    began = time.perf_counter()
+    try:
+        _publish_gold(run, ports, None if head is None else head.version, unobserved)
+    except RunFailedError as error:
+        ports.log.finish(run, RunStatus.FAILED, error=str(error))
+        raise
+    manifest = RunManifest(
+        run,
+        inputs=inputs,
+        outputs=_heads(tenant, ports, GOLD),
+        counts=_counts(run, ports, GOLD),
+        seconds={Step.GOLD.value: time.perf_counter() - began},
+    )
+    ports.log.finish(run, RunStatus.COMPLETED, manifest=manifest.as_dict())
+    return manifest
+
+
+def _open_after_bronze(tenant: TenantContext, ports: RunPorts) -> PlannedRun:
+    record = ports.log.unfinished(tenant, RUN_KIND)
+    if record is None:
+        msg = (
+            "no run waits for Silver; take files to Bronze first with "
+            f"`plata run --only bronze --tenant {tenant.tenant_id}`"
+        )
+        raise NothingToDoError(msg)
+    planned = PlannedRun(record.run, RunPlan.of(record.plan), resumed=True)
+    if not _bronze_is_done(planned, ports):
+        execute(planned, ports, steps=[Step.BRONZE])
+    return planned
+
+
+def _bronze_is_done(planned: PlannedRun, ports: RunPorts) -> bool:
+    waiting = {landing.content_sha256 for landing in ports.landings.waiting(planned.run.tenant)}
+    return not waiting & set(planned.plan.landings)
+
+
+def _silver_is_done(planned: PlannedRun, ports: RunPorts) -> bool:
+    if not _bronze_is_done(planned, ports):
+        return False
+    work = _Work(planned.run, planned.plan, ports, unobserved, tell_nobody)
+    expected = len(work.due()) * work.enricher().voices()
+    return len(work.own(CLASSIFICATIONS, ["run_id"])) == expected
+
+
+def _manifest(planned: PlannedRun, ports: RunPorts, seconds: Mapping[str, float]) -> RunManifest:
+    run, plan = planned.run, planned.plan
+    landings = planned_landings(plan, run.tenant, ports.landings)
+    refs = {str(contract.table): contract.table for contract in (*BRONZE, *SILVER)}
+    inputs = tuple(
+        Snapshot(refs[name], run.tenant.tenant_id, version)
+        for name, version in plan.versions.items()
+        if version is not None
+    )
+    return RunManifest(
+        run,
+        files=tuple(_file(landing) for landing in landings),
+        inputs=inputs,
+        outputs=_heads(run.tenant, ports, (*BRONZE, *SILVER, *GOLD)),
+        pins={**plan.enrichment.pins(), "bundle": plan.enrichment.bundle_id},
+        counts=_counts(run, ports, (*BRONZE, *SILVER, *GOLD)),
+        seconds=seconds,
+    )
+
+
+def _file(landing: Landing) -> FileInput:
+    return FileInput(landing.path, landing.landed_sha256 or "", landing.events or 0)
+
+
+def _heads(
+    tenant: TenantContext, ports: RunPorts, contracts: Sequence[Contract]
+) -> tuple[Snapshot, ...]:
+    heads = (ports.store.head(contract.table, tenant) for contract in contracts)
+    return tuple(head for head in heads if head is not None)
+
+
+def _counts(run: RunContext, ports: RunPorts, contracts: Sequence[Contract]) -> dict[str, int]:
+    """Count the run's own rows in every table, whichever attempt wrote them."""
+    counts = {}
+    for contract in contracts:
+        rows = ports.store.scan(contract.table, run.tenant, columns=["run_id"], run_id=run.run_id)
+        counts[str(contract.table)] = 0 if rows is None else len(rows)
+    return counts

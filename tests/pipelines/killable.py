@@ -1,0 +1,286 @@
+"""A run over real Delta tables and Postgres with quick models, and a program that kills it.
+
+As a program it prepares one lake and one database a place, runs there until that place, dies by
+SIGKILL, and runs again. It forks before any library has started a thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import NAMESPACE_DNS, uuid5
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+
+from features.pgvector_index import PgVectorIndex
+from lakehouse.compute.batches import Step as BatchStep
+from lakehouse.control.landings import LandingIndex
+from lakehouse.control.migrate import migrate
+from lakehouse.control.postgres import Postgres
+from lakehouse.control.runs import RunLog
+from lakehouse.control.tenants import TenantDirectory
+from lakehouse.data.delta import DeltaTableStore
+from lakehouse.data.storage import FileStore, LakeRoot
+from lakehouse.manifest import RunManifest
+from lakehouse.tenancy import TenantContext
+from models.routing import RoutingPolicy
+from models.task import Task
+from pipelines.enrich import ModelSteps
+from pipelines.ingest import Landed, RawStore, ingest
+from pipelines.mapping import ColumnMapping
+from pipelines.run import RunPorts, run_tenant
+from pipelines.source_files import SourceFile
+from pipelines.steps import unobserved
+from registry.errors import UnknownAliasError
+from registry.refs import ModelPackage, ModelRef, PromptRef, VersionInfo
+
+NORTE = TenantContext.parse("norte")
+FIRST = datetime(2026, 1, 10, 12, tzinfo=UTC)
+SECOND = FIRST + timedelta(days=1)
+DIMENSIONS = 8
+
+
+class FixedRegistry:
+    """A registry in which every alias means one version: `champion` 2, everything else 1."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def resolve_model(self, name: str, alias: str = "champion") -> ModelRef:
+        version = "2" if alias == "champion" else "1"
+        return ModelRef(name, version, f"digest-{name}-{version}")
+
+    def resolve_prompt(self, name: str, alias: str = "champion") -> PromptRef:
+        if alias != "champion":
+            raise UnknownAliasError.of("prompt", name, alias, ["champion"], remedy="")
+        return PromptRef(name, "1", f"digest-{name}")
+
+    def fetch(self, model: ModelRef) -> Path:
+        return self._folder / f"{model.name}-{model.version}"
+
+    def template(self, prompt: PromptRef) -> str:
+        return "query: {{text}}"
+
+    def register_model(self, package: ModelPackage) -> ModelRef:
+        raise NotImplementedError
+
+    def register_prompt(self, name: str, template: str, *, note: str) -> PromptRef:
+        raise NotImplementedError
+
+    def promote_model(self, name: str, version: str, alias: str = "champion") -> ModelRef:
+        raise NotImplementedError
+
+    def promote_prompt(self, name: str, version: str, alias: str = "champion") -> PromptRef:
+        raise NotImplementedError
+
+    def models(self) -> Sequence[VersionInfo]:
+        return []
+
+    def prompts(self) -> Sequence[VersionInfo]:
+        return []
+
+
+def quick_embed(folder: str, template: str) -> BatchStep:
+    """Make a step that turns a text's digest into a vector."""
+
+    def embed(rows: pa.Table) -> pa.Table:
+        vectors = [_vector(text) for text in rows["text"].to_pylist()]
+        return rows.append_column("embedding", pa.array(vectors, pa.list_(pa.float32())))
+
+    return embed
+
+
+def quick_classify(folder: str, labels: list[str], template: str | None = None) -> BatchStep:
+    """Make a step that reads label and score from the digest of folder and text."""
+
+    def classify(rows: pa.Table) -> pa.Table:
+        found = [
+            hashlib.sha256(f"{folder[-1]}/{t}".encode()).digest() for t in rows["text"].to_pylist()
+        ]
+        chosen = [labels[digest[0] % len(labels)] for digest in found]
+        return pa.table(
+            {
+                "ticket_id": rows["ticket_id"],
+                "predicted_label": chosen,
+                "score": [digest[1] / 255 for digest in found],
+                "probabilities": [json.dumps({label: 1.0}) for label in chosen],
+                "explanation": ["quick"] * len(rows),
+            }
+        )
+
+    return classify
+
+
+def _vector(text: str) -> list[float]:
+    digest = hashlib.sha256(text.encode()).digest()[:DIMENSIONS]
+    raw = np.frombuffer(digest, np.uint8).astype(np.float32) - 127.5
+    return [float(value) for value in raw / np.linalg.norm(raw)]
+
+
+QUICK_MODELS = ModelSteps(embed=quick_embed, classify=quick_classify)
+
+
+def tasks() -> tuple[Task, ...]:
+    """Return the two tasks of the PQRS template; one reads subject and text."""
+    types = {"peticion": "Petición", "queja": "Queja", "reclamo": "Reclamo"}
+    levels = {"alta": "Alta", "baja": "Baja"}
+    policy = RoutingPolicy(accept_at=0.4)
+    return (
+        Task("tipo", types, "text", "norte.tipo", "norte.tipo.zero-shot", policy, 0.3),
+        Task("prioridad", levels, "subject_and_text", "norte.prioridad", "norte.p.zs", policy, 0.3),
+    )
+
+
+def ports_at(url: str, lake: Path, models: ModelSteps = QUICK_MODELS) -> RunPorts:
+    """Build the real ports over a database and a lake."""
+    postgres = Postgres(url)
+    root = LakeRoot(str(lake))
+    return RunPorts(
+        store=DeltaTableStore(root),
+        files=FileStore(root),
+        landings=LandingIndex(postgres),
+        log=RunLog(postgres),
+        registry=FixedRegistry(lake.parent),
+        index=PgVectorIndex(postgres),
+        postgres=postgres,
+        models=models,
+    )
+
+
+def uid(name: str) -> str:
+    """Return a fixed identifier."""
+    return str(uuid5(NAMESPACE_DNS, name))
+
+
+def event(kind: str, ticket: str, name: str, ts: str, **data: object) -> str:
+    """Write one Raw event as a line."""
+    values = {"event_id": uid(name), "ticket_id": uid(ticket), "event_type": kind, "ts": ts}
+    return json.dumps({**values, "data": data}, ensure_ascii=False)
+
+
+def created(ticket: str, day: int = 1, **data: object) -> str:
+    """Write a TICKET_CREATED line."""
+    given = {"external_id": ticket, "source_channel": "email", **data}
+    return event("TICKET_CREATED", ticket, f"{ticket}/c", f"2026-01-{day:02d}T10:00:00Z", **given)
+
+
+def said(ticket: str, text: str, day: int = 1, name: str = "m") -> str:
+    """Write a MESSAGE_ADDED line of a citizen."""
+    ts = f"2026-01-{day:02d}T10:05:00Z"
+    return event("MESSAGE_ADDED", ticket, f"{ticket}/{name}", ts, role="citizen", text=text)
+
+
+def moved(ticket: str, before: str, after: str, day: int) -> str:
+    """Write a STATUS_CHANGED line."""
+    ts = f"2026-01-{day:02d}T11:00:00Z"
+    name = f"{ticket}/{after}/{day}"
+    return event("STATUS_CHANGED", ticket, name, ts, status_from=before, status_to=after)
+
+
+def attached(ticket: str) -> str:
+    """Write an ATTACHMENT_ADDED line."""
+    ts = "2026-01-03T10:00:00Z"
+    return event("ATTACHMENT_ADDED", ticket, f"{ticket}/a", ts, file_type="pdf", size_kb=12.5)
+
+
+FIRST_FILE = [
+    created("t1", 1, pqrs_type="Q", subject="Factura"),
+    said("t1", "No llegó la factura de enero", 1),
+    created("t2", 2),
+    said("t3", "Este texto llegó antes que su radicado", 2),
+]
+SECOND_FILE = [
+    created("t3", 3, geo_region="Antioquia"),
+    said("t2", "Texto que llega después de su radicado", 3),
+    said("t1", "Segundo mensaje de t1: no se clasifica otra vez", 3, name="m2"),
+    created("t1", 4),
+    created("t4", 4, pqrs_type="R", priority="alta"),
+    said("t4", "Cobro repetido", 4),
+    created("t5", 4),
+    said("t5", "Cobro repetido", 4),
+    moved("t1", "RESPONDED", "CLOSED", 5),
+    moved("t1", "CLOSED", "REOPENED", 7),
+    attached("t4"),
+    '{"event_type": "MESSAGE_ADDED", "texto": ',
+    created("t6", 6),
+]
+
+
+def land(ports: RunPorts, path: Path, at: datetime, mapping: ColumnMapping | None = None) -> Landed:
+    """Land one file for the tenant."""
+    raw = RawStore(ports.files, ports.landings)
+    file = SourceFile.find(path)
+    return ingest(file, NORTE, source="sim", mapping=mapping, raw=raw, at=at)
+
+
+def write_lines(path: Path, lines: Sequence[str]) -> Path:
+    """Write a file of lines."""
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def prepare(url: str, folder: Path) -> None:
+    """Migrate a database, complete a first run in it, and land what the second will take."""
+    migrate(url)
+    ports = ports_at(url, folder / "lake")
+    TenantDirectory(ports.postgres).create(NORTE, name="Norte")
+    land(ports, write_lines(folder / "first.jsonl", FIRST_FILE), FIRST)
+    run_tenant(NORTE, tasks(), ports, at=FIRST)
+    land(ports, write_lines(folder / "second.jsonl", SECOND_FILE), SECOND)
+    plain = write_lines(folder / "plain.csv", ["id,texto", "c1,Cobro repetido", "c2,Otra cosa"])
+    mapping = ColumnMapping.parse(["text=texto", "external_id=id"])
+    land(ports, plain, SECOND, mapping)
+
+
+def second_run(
+    url: str, lake: Path, on_step: Callable[[str], None] = unobserved
+) -> RunManifest | None:
+    """Run what `prepare` landed, or take it up again."""
+    return run_tenant(NORTE, tasks(), ports_at(url, lake), at=SECOND, on_step=on_step)
+
+
+def copied(server: str, folder: Path, name: str) -> tuple[str, Path]:
+    """Copy the prepared database and lake."""
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE prepared'.encode())
+    lake = folder / name / "lake"
+    shutil.copytree(folder / "lake", lake)
+    return f"{server}/{name}", lake
+
+
+def _in_child(work: Callable[[], object]) -> int:
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _die_at(place: str) -> Callable[[str], None]:
+    def on_step(reached: str) -> None:
+        if reached == place:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return on_step
+
+
+def kill_everywhere(server: str, folder: Path, places: Sequence[str]) -> None:
+    """Kill the second run at every place, and run it again, each in a copy of its own."""
+    for number, place in enumerate(places):
+        url, lake = copied(server, folder, f"killed-{number}")
+        died = _in_child(lambda at=place, u=url, k=lake: second_run(u, k, _die_at(at)))  # type: ignore[misc]
+        again = _in_child(lambda u=url, k=lake: second_run(u, k))  # type: ignore[misc]
+        sys.stdout.write(f"{died} {again}\n")
+
+
+if __name__ == "__main__":
+    kill_everywhere(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
