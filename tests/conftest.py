@@ -65,6 +65,16 @@ def local_settings(home: Path) -> Settings:
     )
 
 
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Settings]:
+    """Settings of a fresh state folder, with a space in its name; all it starts goes away."""
+    home = tmp_path / "mi casa" / "estado"
+    try:
+        yield local_settings(home)
+    finally:
+        remove_data(home)
+
+
 @pytest.fixture(scope="session")
 def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A state folder whose services are stopped and whose data go away with the session."""

@@ -138,16 +138,17 @@ def _new_plan(
 
 def _spawn_supervisor(layout: Layout) -> None:
     # It forks and the parent leaves: the daemon is nobody's child and no zombie of ours.
-    subprocess.run(
-        (sys.executable, "-m", "infra.embedded.supervisor", str(layout.home)),
-        env={**inherited(), "PYTHONPATH": str(ROOT)},
-        cwd=layout.home,
-        stdin=subprocess.DEVNULL,
-        stdout=layout.log("supervisor").open("ab"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        check=False,
-    )
+    with layout.log("supervisor").open("ab") as log:
+        subprocess.run(
+            (sys.executable, "-m", "infra.embedded.supervisor", str(layout.home)),
+            env={**inherited(), "PYTHONPATH": str(ROOT)},
+            cwd=layout.home,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            check=False,
+        )
     if not _until(lambda: bool((read_state(layout) or _NOBODY).pid), _SUPERVISOR_SECONDS):
         gist = " / ".join(last_lines(layout, "supervisor", 2))
         msg = f"the supervisor did not start; {layout.log('supervisor')} ends: {gist or 'nothing'}"

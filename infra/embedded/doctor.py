@@ -57,6 +57,7 @@ def examine(settings: Settings) -> list[Check]:
         _postgres_account(settings, layout),
         *_ports(layout, settings, state),
         _argilla(settings),
+        _embedding_model(layout),
         _leftovers(layout, state),
         *_services(state),
     ]
@@ -163,6 +164,13 @@ def _argilla(settings: Settings) -> Check:
         return Check("argilla environment", Verdict.ERROR, str(error), "make setup")
     found = f"{folder} is not built yet"
     return Check("argilla environment", Verdict.WARNING, found, "nothing: `plata up` builds it")
+
+
+def _embedding_model(layout: Layout) -> Check:
+    found = sorted(path.parent.name for path in (layout.home / "models").glob("*/config.json"))
+    if found:
+        return Check("embedding model", Verdict.OK, ", ".join(found))
+    return Check("embedding model", Verdict.OK, "unpacked from its package when first used")
 
 
 def _leftovers(layout: Layout, state: SupervisorState | None) -> Check:
