@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -34,10 +34,15 @@ from monitoring.drift import (
 )
 from monitoring.report import DrawnReport, ReportOrder, draw_reports
 from pipelines.answered import asked_text, first_words, standing_answers, vectors_of
+from pipelines.plan import RUN_KIND
 from registry.refs import ModelRef, Registry
 
 DRIFT_KIND = "drift"
 REFERENCE_FILE = "reference.parquet"
+
+_RECENT_RUNS = 200
+
+Draw = Callable[[Sequence[ReportOrder]], list[DrawnReport]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ def watch(
     log: DriftLog,
     reports: Path,
     policy: DriftPolicy,
+    draw: Draw = draw_reports,
 ) -> list[Watched]:
     """Compare, draw and record every subject, in the name of `run`; twice replaces its own.
 
@@ -97,7 +103,7 @@ def watch(
         for subject, pair, report in zip(subjects, pairs, found, strict=True)
         if report.columns
     }
-    drawn = dict(zip(orders, draw_reports(list(orders.values())), strict=True))
+    drawn = dict(zip(orders, draw(list(orders.values())), strict=True))
     watched = [
         _watched(subject, report, drawn.get(subject.task.name))
         for subject, report in zip(subjects, found, strict=True)
@@ -118,6 +124,7 @@ def watch_as_run(
     runs: RunLog,
     reports: Path,
     policy: DriftPolicy,
+    draw: Draw = draw_reports,
 ) -> list[Watched]:
     """Do `watch` as a run of its own, in the log of runs with the versions it looked at."""
     pins = {f"{s.task.name}.champion": s.model.uri for s in subjects}
@@ -133,6 +140,7 @@ def watch_as_run(
             log=log,
             reports=reports,
             policy=policy,
+            draw=draw,
         )
     except PlataError as error:
         runs.finish(run, RunStatus.FAILED, error=str(error))
@@ -141,6 +149,12 @@ def watch_as_run(
     manifest = RunManifest(run, pins=pins, counts=counts)
     runs.finish(run, RunStatus.COMPLETED, manifest=manifest.as_dict())
     return watched
+
+
+def newest_run(tenant: TenantContext, runs: RunLog) -> RunId | None:
+    """Return the last run from Raw to Gold, None where there was none lately."""
+    recent = runs.recent(tenant, limit=_RECENT_RUNS)
+    return next((record.run.run_id for record in recent if record.kind == RUN_KIND), None)
 
 
 def read_reference(model: ModelRef, registry: Registry) -> pa.Table | None:

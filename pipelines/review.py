@@ -38,6 +38,7 @@ from models.routing import Decision
 from models.task import Task
 from pipelines.answered import first_words, standing_answers, vectors_of
 
+PUSH_KIND = "review-push"
 PULL_KIND = "review-pull"
 DEFAULT_LIMIT = 100
 
@@ -138,6 +139,25 @@ def enrol(tenant: TenantContext, *, queue: ReviewQueue, accounts: ReviewerAccoun
     reviewer = accounts.of(tenant)
     queue.enrol(reviewer, tenant)
     return reviewer
+
+
+def push_all(
+    tenant: TenantContext,
+    tasks: Sequence[Task],
+    *,
+    store: TableStore,
+    queue: ReviewQueue,
+    log: RunLog,
+    accounts: ReviewerAccounts,
+    page: ModelPage = no_page,
+    limit: int = DEFAULT_LIMIT,
+) -> list[Pushed]:
+    """Let the tenant's own reviewer in and fill the queue of every task, one push at a time."""
+    with log.exclusive(tenant, PUSH_KIND):
+        enrol(tenant, queue=queue, accounts=accounts)
+        return [
+            push(tenant, task, store=store, queue=queue, page=page, limit=limit) for task in tasks
+        ]
 
 
 def pull(

@@ -37,11 +37,11 @@ from models.task import Task
 from pipelines.review import (
     PULL_KIND,
     Pulled,
-    enrol,
     label_rows,
     mlflow_page,
     pull,
     push,
+    push_all,
     select_cases,
     status,
 )
@@ -396,7 +396,11 @@ def test_the_state_counts_what_waits_and_what_came_back(filled: House) -> None:
 
 
 def test_the_tenants_reviewer_is_let_in_with_the_password_on_file(
-    house: House, tmp_path: Path
+    filled: House, tmp_path: Path
 ) -> None:
-    made = enrol(NORTE, queue=house.queue, accounts=ReviewerAccounts(tmp_path / "reviewers.json"))
-    assert house.queue.reviewers == {"review-norte": {"revisor-review-norte": made.password}}
+    accounts = ReviewerAccounts(tmp_path / "reviewers.json")
+    store, queue, log = filled.store, filled.queue, filled.log
+    done = push_all(NORTE, [TIPO, PRIORIDAD], store=store, queue=queue, log=log, accounts=accounts)
+    assert [(pushed.task, pushed.added) for pushed in done] == [("tipo", 3), ("prioridad", 0)]
+    made = accounts.of(NORTE)
+    assert queue.reviewers == {"review-norte": {"revisor-review-norte": made.password}}
