@@ -1,0 +1,58 @@
+"""Semantic search: the tickets of one tenant that mean what a text means."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from features.embed import EmbeddingSpace, as_matrix
+from features.index import EmbeddingIndex, Neighbour
+from lakehouse.compute.batches import map_batches
+from lakehouse.control.runs import RunLog, RunStatus
+from lakehouse.errors import InputError
+from lakehouse.tenancy import TenantContext
+from pipelines.enrich import ModelSteps
+from pipelines.errors import NothingToDoError
+from pipelines.plan import RUN_KIND, EnrichmentPlan, RunPlan
+from registry.refs import Registry
+
+
+def search_tickets(
+    text: str,
+    tenant: TenantContext,
+    *,
+    log: RunLog,
+    registry: Registry,
+    models: ModelSteps,
+    index: EmbeddingIndex,
+    k: int = 10,
+) -> tuple[Neighbour, ...]:
+    """Return the `k` nearest tickets, nearest first.
+
+    The text is embedded as the tenant's newest run embedded its tickets, so that the two can be
+    compared. Raises `NothingToDoError` where no run has ended yet.
+    """
+    if not text.strip():
+        msg = "the text to search for is blank; give a few words"
+        raise InputError(msg)
+    plan = newest_enrichment(tenant, log)
+    arguments = {
+        "folder": str(registry.fetch(plan.embedding)),
+        "template": registry.template(plan.embedding_prompt),
+    }
+    question = map_batches(pa.table({"text": [text]}), models.embed, arguments)
+    vector = as_matrix(question["embedding"])[0]
+    space = EmbeddingSpace.of(plan.embedding, plan.embedding_prompt, len(vector))
+    return index.search(vector, space, tenant, k=k)
+
+
+def newest_enrichment(tenant: TenantContext, log: RunLog) -> EnrichmentPlan:
+    """Return how the newest run that ended well enriched its tickets."""
+    ended = (RunStatus.COMPLETED, RunStatus.DEGRADED)
+    for record in log.recent(tenant, limit=100):
+        if record.kind == RUN_KIND and record.status in ended:
+            return RunPlan.of(record.plan).enrichment
+    msg = (
+        f"tenant '{tenant.tenant_id}' has no finished run to search in; "
+        f"make one with `plata run --tenant {tenant.tenant_id}`"
+    )
+    raise NothingToDoError(msg)
