@@ -6,6 +6,7 @@ An adapter is built when it is first asked for: some take ten seconds to import.
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from features.embed import embed_step
 from features.index import EmbeddingIndex
 from infra.embedded.endpoints import Endpoints, resolve
+from labeling.accounts import ReviewerAccounts
 from labeling.queue import ReviewQueue
 from lakehouse.compute.batches import Cluster
 from lakehouse.control.drift import DriftLog
@@ -25,13 +27,14 @@ from lakehouse.control.tenants import TenantDirectory
 from lakehouse.data.storage import FileStore, LakeRoot
 from lakehouse.data.tables import TableStore
 from lakehouse.errors import ConfigurationError
+from lakehouse.manifest import RunManifest
 from lakehouse.settings import Settings
 from lakehouse.telemetry import configure
 from lakehouse.tenancy import TenantContext
 from models.steps import classify_step
 from models.task import Task
 from pipelines.enrich import ModelSteps
-from pipelines.run import RunPorts
+from pipelines.run import RunPorts, Tell, tell_nobody
 from pipelines.tenant_config import tasks_of
 from registry.refs import Registry
 
@@ -90,7 +93,7 @@ class Platform:
         """Models and prompts."""
         from registry.mlflow_registry import MlflowRegistry
 
-        return MlflowRegistry(self.endpoints.mlflow_url)
+        return MlflowRegistry(self.endpoints.mlflow_url, self.home / "cache" / "models")
 
     @cached_property
     def index(self) -> EmbeddingIndex:
@@ -126,6 +129,25 @@ class Platform:
             postgres=self.postgres,
             models=ModelSteps(embed=embed_step, classify=classify_step),
             cluster=self.cluster,
+        )
+
+    @property
+    def reviewers(self) -> ReviewerAccounts:
+        """The reviewers' accounts Plata made."""
+        return ReviewerAccounts(self.home / "reviewers.json")
+
+    def run(self, tenant: TenantContext, *, tell: Tell = tell_nobody) -> RunManifest | None:
+        """Run a tenant from Raw to Gold as a Prefect flow; see `pipelines.flows.run_flow`."""
+        from pipelines.flows import run_flow
+
+        return run_flow(
+            tenant,
+            self.tasks(tenant),
+            self.run_ports,
+            prefect_api_url=self.endpoints.prefect_api_url,
+            at=datetime.now(UTC),
+            code_version=code_version(),
+            tell=tell,
         )
 
     def tenant(self, name: str) -> TenantContext:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from contracts.tables import BRONZE, GOLD, SILVER
+from infra.embedded.status import read_status
+from labeling.queue import CaseStatus
+from lakehouse.control.drift import DriftRecord
 from lakehouse.data.tables import TableRef
 from lakehouse.tenancy import TenantContext
 from pipelines.bootstrap import Platform
+from pipelines.review import status as review_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +24,22 @@ class Automation:
     classified: int
     accepted: int
 
-    @property
-    def share(self) -> float:
-        """Accepted over classified, 0 where nothing was classified."""
-        return self.accepted / self.classified if self.classified else 0.0
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A name and password for Argilla's pages; empty where Plata did not make them."""
+
+    username: str
+    password: str
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """One tenant at a glance. `rows` are by table, `pins` those of the newest finished run."""
+    """One tenant at a glance.
+
+    `rows` are by table, `pins` those of the newest finished run, `pending` the cases that wait for
+    a person by task and reason, `drift` and `reports` the newest by task.
+    """
 
     tenant_id: str
     rows: Mapping[str, int]
@@ -36,13 +47,38 @@ class Overview:
     automation: tuple[Automation, ...]
     drift: Mapping[str, str]
     reports: Mapping[str, str]
+    pending: Mapping[str, Mapping[str, int]]
+    reviewer: Login
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The tenants at a glance, and the services they share. `urls` are pages by service."""
+
+    tenants: tuple[Overview, ...]
+    urls: Mapping[str, str]
+    memory_bytes: int
+    argilla_owner: Login
+
+
+def survey(names: Sequence[str], platform: Platform) -> Survey:
+    """Look at tenants and services; reads only."""
+    status = read_status(platform.settings)
+    endpoints = platform.endpoints
+    return Survey(
+        tenants=tuple(overview(platform.tenant(name), platform) for name in names),
+        urls={s.service: s.url for s in status.services if s.url.startswith("http")},
+        memory_bytes=status.memory_bytes,
+        argilla_owner=Login(endpoints.argilla_username, endpoints.argilla_password),
+    )
 
 
 def overview(tenant: TenantContext, platform: Platform) -> Overview:
     """Look at everything of a tenant; reads only."""
     newest = next((r for r in platform.runs.recent(tenant) if r.manifest is not None), None)
     manifest = {} if newest is None or newest.manifest is None else newest.manifest
-    drift = {}
+    reviewer = platform.reviewers.of(tenant)
+    drift: dict[str, DriftRecord] = {}
     for record in reversed(platform.drift.recent(tenant)):
         drift[record.task] = record
     return Overview(
@@ -52,7 +88,22 @@ def overview(tenant: TenantContext, platform: Platform) -> Overview:
         automation=_automation(tenant, platform),
         drift={task: record.verdict for task, record in drift.items()},
         reports={task: r.report_path for task, r in drift.items() if r.report_path},
+        pending=_pending(tenant, platform),
+        reviewer=Login(reviewer.username, reviewer.password),
     )
+
+
+def _pending(tenant: TenantContext, platform: Platform) -> dict[str, dict[str, int]]:
+    queues = review_status(
+        tenant, platform.tasks(tenant), store=platform.store, queue=platform.queue
+    )
+    return {
+        queue.task: {
+            reason.value: by_status.get(CaseStatus.PENDING, 0)
+            for reason, by_status in queue.cases.items()
+        }
+        for queue in queues
+    }
 
 
 def _rows(tenant: TenantContext, platform: Platform) -> dict[str, int]:
