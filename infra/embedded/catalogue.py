@@ -70,6 +70,11 @@ def inherited() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
 
 
+def python_path() -> str:
+    """Return where our own processes find our packages, and whatever we were told to add."""
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def units_of(plan: Plan, layout: Layout, credentials: Credentials) -> dict[str, Unit]:
     """Spell out every process of the plan."""
     makers: dict[str, Callable[[Plan, Layout, Credentials], list[Unit]]] = {
@@ -251,7 +256,9 @@ def _argilla(plan: Plan, layout: Layout, credentials: Credentials) -> list[Unit]
 
     def build() -> Command:
         module = "infra.embedded.argilla_environment"
-        return Command((sys.executable, "-m", module, str(environment)), {"PYTHONPATH": str(ROOT)})
+        return Command(
+            (sys.executable, "-m", module, str(environment)), {"PYTHONPATH": python_path()}
+        )
 
     async def is_prepared() -> bool:
         return await _argilla_revision(plan.databases.argilla) == argilla_environment.version()
@@ -288,7 +295,7 @@ async def _argilla_revision(url: str) -> str | None:
 
 def _dask_env() -> dict[str, str]:
     return {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": python_path(),
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
         **_LEAN,
@@ -317,7 +324,8 @@ def _workers(plan: Plan, layout: Layout, _: Credentials) -> list[Unit]:
             "--nthreads", "1", "--no-nanny", "--no-dashboard", "--name", name,
             "--local-directory", str(scratch),
         )  # fmt: skip
-        return Command(argv, _dask_env())
+        # Our code on the workers is to find the same state folder as the flow that calls it.
+        return Command(argv, _dask_env() | {"PLATA_HOME": str(layout.home)})
 
     scheduler = f"http://{LOOPBACK}:{plan.ports['dask-dashboard']}"
     return [

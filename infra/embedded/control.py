@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infra.embedded import argilla_environment, postgres, watchdog
-from infra.embedded.catalogue import inherited
+from infra.embedded.catalogue import inherited, python_path
 from infra.embedded.credentials import Credentials, ensure_credentials, read_credentials
 from infra.embedded.endpoints import Endpoints, local_endpoints, merge
 from infra.embedded.errors import ServiceFailedError, SupervisorError
 from infra.embedded.files import is_locked, read_json, waiting_for, write_json
-from infra.embedded.layout import ROOT, Layout
+from infra.embedded.layout import Layout
 from infra.embedded.plan import Plan, databases_for, services_to_run
 from infra.embedded.ports import DEFAULTS, choose_ports
 from infra.embedded.state import Phase, SupervisorState, UnitState, last_lines, read_state
@@ -139,9 +139,9 @@ def _new_plan(
 def _spawn_supervisor(layout: Layout) -> None:
     # It forks and the parent leaves: the daemon is nobody's child and no zombie of ours.
     with layout.log("supervisor").open("ab") as log:
-        subprocess.run(
+        done = subprocess.run(
             (sys.executable, "-m", "infra.embedded.supervisor", str(layout.home)),
-            env={**inherited(), "PYTHONPATH": str(ROOT)},
+            env={**inherited(), "PYTHONPATH": python_path()},
             cwd=layout.home,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -149,7 +149,10 @@ def _spawn_supervisor(layout: Layout) -> None:
             start_new_session=True,
             check=False,
         )
-    if not _until(lambda: bool((read_state(layout) or _NOBODY).pid), _SUPERVISOR_SECONDS):
+    alive = done.returncode == 0 and _until(
+        lambda: bool((read_state(layout) or _NOBODY).pid), _SUPERVISOR_SECONDS
+    )
+    if not alive:
         gist = " / ".join(last_lines(layout, "supervisor", 2))
         msg = f"the supervisor did not start; {layout.log('supervisor')} ends: {gist or 'nothing'}"
         raise SupervisorError(msg)

@@ -212,9 +212,7 @@ def test_an_external_postgres_is_not_started_but_watched(
     assert set(state.units) == {"valkey"}
 
 
-def test_an_external_postgres_gets_the_other_databases(
-    local: Settings, postgres_url: str
-) -> None:
+def test_an_external_postgres_gets_the_other_databases(local: Settings, postgres_url: str) -> None:
     given = local.model_copy(
         update={"postgres_url": Settings(postgres_url=postgres_url).postgres_url}
     )
