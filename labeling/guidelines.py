@@ -31,5 +31,5 @@ def newest(task: str) -> Guideline:
     versions = {(m["name"], int(m["number"])): file for m, file in found if m is not None}
     name = task if any(task == known for known, _ in versions) else _GENERAL
     number = max(number for known, number in versions if known == name)
-    text = versions[name, number].read_text(encoding="utf-8")
+    text = versions[name, number].read_text(encoding="utf-8").strip()
     return Guideline(f"{name}.v{number}", text)

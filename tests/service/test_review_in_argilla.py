@@ -1,0 +1,193 @@
+"""What only a real Argilla can show: how a case looks there, and how its own troubles are met."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import argilla as rg
+import httpx
+import pytest
+
+from labeling.argilla_queue import ArgillaQueue
+from labeling.errors import ForeignCaseError, QueueRefusedError
+from labeling.guidelines import Guideline, newest
+from labeling.queue import CaseId, CaseOrigin, QueueSpec, Reason, ReviewCase
+from lakehouse.errors import ConfigurationError
+from lakehouse.tenancy import TenantContext
+
+pytestmark = pytest.mark.service
+
+TITLES = {"peticion": "Petición", "queja": "Queja"}
+SPEC = QueueSpec("tipo", TITLES, newest("tipo"), dimensions=3)
+
+
+@pytest.fixture
+def norte() -> TenantContext:
+    return TenantContext.parse(f"vista-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def api(plata_services: Any) -> Iterator[httpx.Client]:
+    headers = {"X-Argilla-Api-Key": plata_services.argilla_api_key}
+    with httpx.Client(base_url=f"{plata_services.argilla_url}/api/v1", headers=headers) as client:
+        yield client
+
+
+@pytest.fixture
+def queue(plata_services: Any) -> ArgillaQueue:
+    return ArgillaQueue(plata_services.argilla_url, plata_services.argilla_api_key)
+
+
+def case(tenant: TenantContext, ticket: str = "t1", **changes: Any) -> ReviewCase:
+    origin = CaseOrigin(
+        "correo", date(2026, 1, 5), Reason.AUDIT, "queja", 0.93, f"{tenant.tenant_id}.tipo", "3"
+    )
+    made = ReviewCase(
+        CaseId(tenant.tenant_id, "tipo", ticket, "bundle-1"),
+        "La fila duró tres horas.",
+        origin,
+        explanation="fila, <b>horas</b>",
+        link="http://127.0.0.1:5000/#/models/x/versions/3",
+        vector=(1.0, 0.0, 0.0),
+    )
+    return replace(made, **changes)
+
+
+def dataset(api: httpx.Client, page: str) -> str:
+    (identifier,) = {part for part in page.split("/") if part.count("-") == 4}
+    api.get(f"/datasets/{identifier}").raise_for_status()
+    return identifier
+
+
+def record(api: httpx.Client, identifier: str) -> dict[str, Any]:
+    params = {"include": ["suggestions", "vectors"]}
+    answer = api.get(f"/datasets/{identifier}/records", params=params).raise_for_status()
+    (found,) = answer.json()["items"]
+    shown: dict[str, Any] = found
+    return shown
+
+
+def test_a_reviewer_reads_spanish_titles_guideline_and_reason(
+    queue: ArgillaQueue, api: httpx.Client, norte: TenantContext
+) -> None:
+    identifier = dataset(api, queue.open(SPEC, norte))
+    queue.put([case(norte)], SPEC, norte)
+    assert api.get(f"/datasets/{identifier}").json()["guidelines"] == SPEC.guideline.text
+    questions = api.get(f"/datasets/{identifier}/questions").json()["items"]
+    options = {o["value"]: o["text"] for o in questions[0]["settings"]["options"]}
+    assert options == TITLES
+    fields = record(api, identifier)["fields"]
+    assert fields["text"] == "La fila duró tres horas."
+    assert fields["why"].startswith("**Auditoría.**")
+    assert "Sugiere **Queja** con una confianza de 93 %" in fields["why"]
+    assert r"\<b\>horas" in fields["why"]
+    assert "(http://127.0.0.1:5000/#/models/x/versions/3)" in fields["why"]
+
+
+def test_a_case_carries_suggestion_metadata_and_vector(
+    queue: ArgillaQueue, api: httpx.Client, norte: TenantContext
+) -> None:
+    identifier = dataset(api, queue.open(SPEC, norte))
+    queue.put([case(norte)], SPEC, norte)
+    found = record(api, identifier)
+    (suggestion,) = found["suggestions"]
+    assert (suggestion["value"], suggestion["score"]) == ("queja", 0.93)
+    assert suggestion["agent"] == f"{norte.tenant_id}.tipo/3"
+    assert found["metadata"]["reason"] == "auditoría"
+    assert found["metadata"]["region"] == "sin dato"
+    assert found["vectors"] == {"meaning": [1.0, 0.0, 0.0]}
+
+
+def test_similar_cases_are_found_by_their_vectors(
+    queue: ArgillaQueue, api: httpx.Client, norte: TenantContext
+) -> None:
+    identifier = dataset(api, queue.open(SPEC, norte))
+    near, far = (0.9, 0.1, 0.0), (0.0, 0.0, 1.0)
+    queue.put(
+        [case(norte), case(norte, "far", id=_id(norte, "far"), vector=far)],
+        SPEC,
+        norte,
+    )
+    queue.put([case(norte, id=_id(norte, "near"), vector=near)], SPEC, norte)
+    query = {"vector": {"name": "meaning", "value": [1.0, 0.0, 0.0]}}
+    answer = api.post(f"/datasets/{identifier}/records/search", json={"query": query})
+    items = answer.raise_for_status().json()["items"]
+    tickets = [item["record"]["external_id"].split("/")[2] for item in items]
+    assert tickets[:2] == ["t1", "near"]
+
+
+def _id(tenant: TenantContext, ticket: str) -> CaseId:
+    return CaseId(tenant.tenant_id, "tipo", ticket, "bundle-1")
+
+
+def test_a_vector_of_another_space_is_left_out(
+    queue: ArgillaQueue, api: httpx.Client, norte: TenantContext
+) -> None:
+    identifier = dataset(api, queue.open(SPEC, norte))
+    assert queue.put([case(norte, vector=(1.0, 2.0))], SPEC, norte) == 1
+    assert record(api, identifier).get("vectors") in ({}, None)
+
+
+def test_a_new_guideline_replaces_the_old_one(
+    queue: ArgillaQueue, api: httpx.Client, norte: TenantContext
+) -> None:
+    identifier = dataset(api, queue.open(SPEC, norte))
+    newer = replace(SPEC, guideline=Guideline("tipo.v2", "# Guía nueva"))
+    assert dataset(api, queue.open(newer, norte)) == identifier
+    assert api.get(f"/datasets/{identifier}").json()["guidelines"] == "# Guía nueva"
+    queue.put([case(norte)], newer, norte)
+    assert queue.cases("tipo", norte)[0].guideline_version == "tipo.v2"
+
+
+def test_a_queue_whose_making_was_cut_short_is_made_again(
+    queue: ArgillaQueue, api: httpx.Client, norte: TenantContext
+) -> None:
+    workspace = api.post("/workspaces", json={"name": norte.tenant_id}).raise_for_status().json()
+    half = {"name": "tipo", "workspace_id": workspace["id"]}
+    draft = api.post("/datasets", json=half).raise_for_status().json()
+    assert draft["status"] == "draft"
+    assert dataset(api, queue.open(SPEC, norte)) != draft["id"]
+    assert queue.put([case(norte)], SPEC, norte) == 1
+
+
+def test_a_record_somebody_else_put_there_is_named(
+    queue: ArgillaQueue, api: httpx.Client, norte: TenantContext
+) -> None:
+    identifier = dataset(api, queue.open(SPEC, norte))
+    foreign = {"external_id": "mine", "fields": {"text": "hola", "why": "no sé"}}
+    api.put(f"/datasets/{identifier}/records/bulk", json={"items": [foreign]}).raise_for_status()
+    with pytest.raises(ForeignCaseError, match="record 'mine' is not one of Plata's"):
+        queue.cases("tipo", norte)
+
+
+def test_an_answer_argilla_does_not_know_is_refused_without_quoting_the_text(
+    queue: ArgillaQueue, norte: TenantContext
+) -> None:
+    queue.open(SPEC, norte)
+    made = case(norte)
+    unknown = replace(made, origin=replace(made.origin, suggestion="tutela"))
+    with pytest.raises(QueueRefusedError, match="HTTP 422") as refused:
+        queue.put([unknown], SPEC, norte)
+    assert "fila" not in str(refused.value)
+    assert queue.cases("tipo", norte) == []
+
+
+def test_a_wrong_key_is_said_to_be_wrong(plata_services: Any, norte: TenantContext) -> None:
+    queue = ArgillaQueue(plata_services.argilla_url, "not.a.key")
+    with pytest.raises(ConfigurationError, match="PLATA_ARGILLA_API_KEY"):
+        queue.cases("tipo", norte)
+
+
+def test_the_official_client_reads_what_we_put(
+    queue: ArgillaQueue, plata_services: Any, norte: TenantContext
+) -> None:
+    queue.open(SPEC, norte)
+    queue.put([case(norte)], SPEC, norte)
+    client = rg.Argilla(plata_services.argilla_url, plata_services.argilla_api_key)
+    found = client.datasets("tipo", workspace=norte.tenant_id)
+    assert found is not None
+    assert [r.id for r in found.records] == [str(_id(norte, "t1"))]
