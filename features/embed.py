@@ -19,6 +19,8 @@ from registry.refs import ModelRef, PromptRef
 EMBEDDING_MODEL = "multilingual-e5-small-dq4"
 QUERY_PROMPT = "e5-query"
 QUERY_TEMPLATE = "query: {{text}}"
+GRAPH_FILE = "onnx/model_int8.onnx"
+"""Where a model folder keeps the graph it is served with."""
 
 _VARIABLE = re.compile(r"\{\{\s*text\s*\}\}")
 
@@ -59,9 +61,9 @@ class EmbeddingSpace:
 
 def open_embedder(folder: Path) -> Embedder:
     """Open a model folder: its ONNX graph where it has one, else with sentence-transformers."""
-    from features.onnx_embedder import GRAPH_FILE, OnnxEmbedder
-
     if (folder / GRAPH_FILE).is_file():
+        from features.onnx_embedder import OnnxEmbedder
+
         return OnnxEmbedder(folder)
 
     from features.sentence_embedder import SentenceTransformerEmbedder

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidProtobuf, NoSuchFile
 from tokenizers import Tokenizer
 
+from features.embed import GRAPH_FILE
 from registry.errors import ArtifactError
 
-GRAPH_FILE = "onnx/model_int8.onnx"
 MAX_TOKENS = 512
 
 

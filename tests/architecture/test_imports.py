@@ -31,7 +31,6 @@ HEAVY = {
 DOORS = {
     "features.e5_package",
     "features.onnx_embedder",
-    "features.onnx_export",
     "features.sentence_embedder",
     "labeling.argilla_queue",
     "lakehouse.compute.dask_cluster",

@@ -1,0 +1,160 @@
+"""`plata models`: train, list, show and promote versions of models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serving.cli.output import emit, grid
+
+app = typer.Typer(no_args_is_help=True, help="Train, list, show and promote models.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
+Name = Annotated[str, typer.Argument(help="Such as alcaldia-norte.tipo.")]
+Version = Annotated[str, typer.Argument(help="A number, or an alias such as @champion.")]
+
+
+@app.command()
+def train(
+    tenant: Annotated[str, typer.Option("--tenant", "-t", help="Whose model.")],
+    task: Annotated[str, typer.Option("--task", "-k", help="A task of the tenant.")],
+    labels: Annotated[Path, typer.Option(help="CSV, JSON lines or Parquet, in UTF-8.")],
+    text_column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
+    label_column: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
+    note: Annotated[str, typer.Option(help="What readers of the card must know.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Train three candidates, compare them on texts held out, and register the winner.
+
+    The new version has no alias yet: look at it in MLflow, then promote it.
+
+    Example: plata models train --tenant alcaldia-norte --task tipo --labels etiquetas.csv
+    """
+    from datetime import UTC, datetime
+
+    from lakehouse.run import RunContext
+    from pipelines.bootstrap import code_version, open_platform
+    from pipelines.labelled_texts import LabelsFile
+    from pipelines.selection import named
+    from pipelines.train import TrainingReport
+    from pipelines.train import train as train_task
+
+    platform = open_platform()
+    context = platform.tenant(tenant)
+    (wanted,) = named(platform.tasks(context), task)
+    at = datetime.now(UTC)
+    with _told() as tell:
+        report: TrainingReport = train_task(
+            LabelsFile(labels, text_column, label_column, note),
+            wanted,
+            RunContext.begin(context, kind="train", at=at, code_version=code_version()),
+            registry=platform.registry,
+            cluster=platform.cluster,
+            tell=tell,
+        )
+    compared = {**report.candidates, **report.beside}
+    emit(
+        {
+            "model": report.model.uri,
+            "winner": report.winner,
+            "trained_on": report.trained_on,
+            "held_out": report.held_out,
+            "repeated": report.repeated,
+            "blank": report.blank,
+            "compared": {
+                name: {"accuracy": e.accuracy, "macro_f1": e.macro_f1, "ece": e.ece}
+                for name, e in compared.items()
+            },
+        },
+        as_json=as_json,
+        table=lambda: grid(
+            f"{report.model.uri} is '{report.winner}', trained on {report.trained_on} texts. "
+            f"On {report.held_out} held out:",
+            ["", "macro-F1", "accuracy", "ECE"],
+            [[name, e.macro_f1, e.accuracy, e.ece] for name, e in compared.items()],
+        ),
+    )
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List every version of every model, with its aliases and figures.
+
+    Example: plata models list
+    """
+    from pipelines.bootstrap import open_platform
+    from serving.cli.versions_view import as_values, listed
+
+    infos = open_platform().registry.models()
+    emit(
+        [as_values(info) for info in infos],
+        as_json=as_json,
+        table=lambda: listed("Models", infos) if infos else _NONE_YET,
+    )
+
+
+@app.command()
+def show(name: Name, version: Version, as_json: AsJson = False) -> None:
+    """Print a version's card, tags and figures.
+
+    Example: plata models show alcaldia-norte.tipo @champion
+    """
+    from pipelines.bootstrap import open_platform
+    from serving.cli.versions_view import as_values, found, shown
+
+    info = found(open_platform().registry.models(), "model", name, version)
+    emit(
+        {**as_values(info), "card": info.text},
+        as_json=as_json,
+        table=lambda: shown(info, markdown=True),
+    )
+
+
+@app.command()
+def promote(
+    name: Name,
+    version: Annotated[str, typer.Argument(help="A number.")],
+    alias: Annotated[str, typer.Option(help="The alias that will mean this version.")] = "champion",
+    as_json: AsJson = False,
+) -> None:
+    """Point an alias at a version. Runs planned from now on use it; rows written stay as they are.
+
+    Example: plata models promote alcaldia-norte.tipo 2 --alias champion
+    """
+    from pipelines.bootstrap import open_platform
+
+    ref = open_platform().registry.promote_model(name, version, alias)
+    emit(
+        {"model": ref.uri, "alias": alias, "digest": ref.digest},
+        as_json=as_json,
+        table=lambda: f"{name}@{alias} is now version {ref.version}",
+    )
+
+
+_NONE_YET = "no models yet: `plata tenants create TENANT` registers the first"
+
+
+@contextmanager
+def _told() -> Iterator[Callable[[str, int, int], None]]:
+    """Show on standard error what is being done; a line each where nobody watches."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, highlight=False)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    said: set[str] = set()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        line = progress.add_task("")
+
+        def tell(what: str, done: int, total: int) -> None:
+            counted = f" {done:,} of {total:,}" if total else ""
+            progress.update(line, description=what + counted)
+            if what not in said and not console.is_terminal:
+                console.print(what)
+            said.add(what)
+
+        yield tell

@@ -1,0 +1,110 @@
+"""`plata prompts`: register, list, show and promote versions of prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serving.cli.output import emit
+
+app = typer.Typer(no_args_is_help=True, help="Register, list, show and promote prompts.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
+Name = Annotated[str, typer.Argument(help="Such as alcaldia-norte.tipo.zero-shot.")]
+
+
+@app.command()
+def register(
+    name: Name,
+    file: Annotated[Path, typer.Argument(help="The prompt's text, in UTF-8.")],
+    note: Annotated[str, typer.Option(help="What changed, and why.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make a new version of a prompt; a text equal to the newest version's makes none.
+
+    Example: plata prompts register alcaldia-norte.tipo.zero-shot tipo.yaml --note "more on fees"
+    """
+    from pipelines.bootstrap import open_platform
+    from pipelines.prompt_files import read_prompt
+
+    text = read_prompt(name, file)
+    ref = open_platform().registry.register_prompt(name, text, note=note)
+    emit(
+        {"prompt": ref.uri, "digest": ref.digest},
+        as_json=as_json,
+        table=lambda: (
+            f"{ref.uri}; use it with `plata prompts promote {name} {ref.version} --alias champion`"
+        ),
+    )
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List every version of every prompt, with its aliases.
+
+    Example: plata prompts list
+    """
+    from pipelines.bootstrap import open_platform
+    from serving.cli.versions_view import as_values, listed
+
+    infos = open_platform().registry.prompts()
+    emit(
+        [as_values(info) for info in infos],
+        as_json=as_json,
+        table=lambda: listed("Prompts", infos) if infos else _NONE_YET,
+    )
+
+
+@app.command()
+def show(
+    name: Name,
+    version: Annotated[str, typer.Argument(help="A number, or an alias such as @champion.")],
+    text: Annotated[bool, typer.Option("--text", help="Print only the text, ready to edit.")] = (
+        False
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Print a version of a prompt.
+
+    Example: plata prompts show alcaldia-norte.tipo.zero-shot @champion --text > tipo.yaml
+    """
+    import sys
+
+    from pipelines.bootstrap import open_platform
+    from serving.cli.versions_view import as_values, found, shown
+
+    info = found(open_platform().registry.prompts(), "prompt", name, version)
+    if text:
+        sys.stdout.write(info.text)
+        return
+    emit(
+        {**as_values(info), "text": info.text},
+        as_json=as_json,
+        table=lambda: shown(info, markdown=False),
+    )
+
+
+@app.command()
+def promote(
+    name: Name,
+    version: Annotated[str, typer.Argument(help="A number.")],
+    alias: Annotated[str, typer.Option(help="The alias that will mean this version.")] = "champion",
+    as_json: AsJson = False,
+) -> None:
+    """Point an alias at a version. Runs planned from now on use it; rows written stay as they are.
+
+    Example: plata prompts promote alcaldia-norte.tipo.zero-shot 2 --alias champion
+    """
+    from pipelines.bootstrap import open_platform
+
+    ref = open_platform().registry.promote_prompt(name, version, alias)
+    emit(
+        {"prompt": ref.uri, "alias": alias, "digest": ref.digest},
+        as_json=as_json,
+        table=lambda: f"{name}@{alias} is now version {ref.version}",
+    )
+
+
+_NONE_YET = "no prompts yet: `plata tenants create TENANT` registers the first"
