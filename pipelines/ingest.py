@@ -69,8 +69,8 @@ def ingest(
     the file is read twice.
     """
     check_source(source)
-    _check_mapping(file, mapping)
     content = file.digest(progress)
+    _check_mapping(file, mapping)
     key = content if mapping is None else _keyed(content, mapping)
     landing = raw.landings.claim(_claim(file, source, key, at), tenant)
     if landing.complete:

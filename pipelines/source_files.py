@@ -105,8 +105,8 @@ class SourceFile:
         if self.kind is FileKind.PARQUET:
             return [str(name) for name in self._parquet().schema_arrow.names]
         if self.kind is FileKind.CSV:
-            with self.open() as stream:
-                return list(self._reader(stream).fieldnames or [])
+            with self._reader() as reader:
+                return list(reader.fieldnames or [])
         found: dict[str, None] = {}
         for record in islice(self.records(), _SAMPLE_RECORDS):
             if not isinstance(record, bytes):
@@ -130,24 +130,28 @@ class SourceFile:
             msg = f"'{self.path}' is not a Parquet file: {' '.join(str(error).split())}"
             raise InputError(msg) from error
 
-    def _reader(self, stream: BinaryIO) -> csv.DictReader[str]:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    @contextmanager
+    def _reader(self) -> Iterator[csv.DictReader[str]]:
         csv.field_size_limit(_LONGEST_FIELD)
         with self.open() as sample:
             header = sample.readline().decode("utf-8-sig", "replace")
         delimiter = max(",;\t|", key=header.count)
-        return csv.DictReader(text, delimiter=delimiter, strict=True)
+        with self.open() as stream:
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+            try:
+                yield csv.DictReader(text, delimiter=delimiter, strict=True)
+            finally:
+                text.detach()
 
     def _csv_records(self) -> Iterator[Record]:
-        with self.open() as stream:
-            reader = self._reader(stream)
+        with self._reader() as reader:
             try:
                 for row in reader:
                     whole = None not in row and None not in row.values()
                     yield row if whole else msgspec.json.encode(list(row.values()))
             except csv.Error as error:
                 msg = (
-                    f"'{self.path}' is not CSV at line {reader.line_num}: {error}; "
+                    f"'{self.path}' is not CSV after line {reader.line_num}: {error}; "
                     "a quotation mark may be open"
                 )
                 raise InputError(msg) from error

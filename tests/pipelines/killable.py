@@ -46,6 +46,7 @@ from registry.refs import ModelPackage, ModelRef, PromptRef, VersionInfo
 NORTE = TenantContext.parse("norte")
 FIRST = datetime(2026, 1, 10, 12, tzinfo=UTC)
 SECOND = FIRST + timedelta(days=1)
+THIRD = FIRST + timedelta(days=2)
 DIMENSIONS = 8
 
 
@@ -273,14 +274,16 @@ def _die_at(place: str) -> Callable[[str], None]:
     return on_step
 
 
-def kill_everywhere(server: str, folder: Path, places: Sequence[str]) -> None:
-    """Kill the second run at every place, and run it again, each in a copy of its own."""
-    for number, place in enumerate(places):
-        url, lake = copied(server, folder, f"killed-{number}")
-        died = _in_child(lambda at=place, u=url, k=lake: second_run(u, k, _die_at(at)))  # type: ignore[misc]
-        again = _in_child(lambda u=url, k=lake: second_run(u, k))  # type: ignore[misc]
-        sys.stdout.write(f"{died} {again}\n")
+def kill_at(server: str, folder: Path, name: str, places: Sequence[str]) -> None:
+    """In a copy of its own, kill the second run at each place in turn, then let it end.
+
+    Writes one line: how each attempt ended.
+    """
+    url, lake = copied(server, folder, name)
+    died = [_in_child(lambda at=place: second_run(url, lake, _die_at(at))) for place in places]  # type: ignore[misc]
+    ended = _in_child(lambda: second_run(url, lake))
+    sys.stdout.write(f"{sorted(set(died))} {ended}\n")
 
 
 if __name__ == "__main__":
-    kill_everywhere(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    kill_at(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4:])

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -11,9 +13,10 @@ from typing import Any
 
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from contracts.tables import BRONZE, GOLD, SILVER
+from contracts.tables import BRONZE, CLASSIFICATIONS, EMBEDDINGS, GOLD, QUARANTINE, SILVER
 from pipelines.run import RunPorts
 
 HELPER = Path(__file__).with_name("killable.py")
@@ -72,27 +75,159 @@ def _sorted(rows: pa.Table) -> list[str]:
     return sorted(str(sorted(row.items())) for row in rows.to_pylist())
 
 
-def without_versions(found: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    return found
+@dataclass(frozen=True)
+class Whole:
+    """A run that nobody killed: what it left, and the places it went through."""
+
+    found: dict[str, list[Any]]
+    places: list[str]
 
 
-def test_a_run_killed_anywhere_and_run_again_leaves_the_same_tables(
-    killable: ModuleType, server: str, prepared: Path
-) -> None:
+@pytest.fixture(scope="session")
+def whole(killable: ModuleType, server: str, prepared: Path) -> Whole:
     url, lake = killable.copied(server, prepared, "whole")
     places: list[str] = []
     killable.second_run(url, lake, places.append)
-    expected = tables(url, lake, killable)
-    assert len(places) == len(set(places)) >= 30
+    return Whole(tables(url, lake, killable), places)
 
-    command = [sys.executable, str(HELPER), server, str(prepared), *places]
+
+def killed(server: str, folder: Path, name: str, places: Sequence[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, str(HELPER), server, str(folder), name, *places]
     environment = {**os.environ, "PYTHONPATH": str(HELPER.parents[2])}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    killed = -signal.SIGKILL
-    assert done.stdout.split("\n")[:-1] == [f"{killed} 0"] * len(places)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
+
+def test_a_run_killed_once_anywhere_in_a_step_leaves_the_same_tables(
+    killable: ModuleType, server: str, prepared: Path, whole: Whole
+) -> None:
+    places = (
+        next(place for place in whole.places if place.startswith("after bronze_pqrs_events")),
+        "after silver_embeddings/embeddings/00000",
+    )
     for number, place in enumerate(places):
         name = f"killed-{number}"
+        process = killed(server, prepared, name, [place])
+        assert process.communicate()[0] == f"[{-signal.SIGKILL}] 0\n"
         found = tables(f"{server}/{name}", prepared / name / "lake", killable)
-        for table, rows in expected.items():
-            assert found[table] == rows, f"{table} differs after a kill at '{place}'"
+        assert found == whole.found, place
+
+
+def test_a_run_killed_before_every_write_one_after_the_other_leaves_the_same_tables(
+    killable: ModuleType, server: str, prepared: Path, whole: Whole
+) -> None:
+    """Between two writes nothing changes, so the places before each stand for those after."""
+    places = [place for place in whole.places if place.startswith("before")]
+    assert len(places) * 2 == len(set(whole.places)) >= 30
+    process = killed(server, prepared, "everywhere", places)
+    assert process.communicate()[0] == f"[{-signal.SIGKILL}] 0\n"
+    found = tables(f"{server}/everywhere", prepared / "everywhere" / "lake", killable)
+    assert found == whole.found
+
+
+def test_a_run_with_nothing_waiting_is_no_run(
+    killable: ModuleType, server: str, prepared: Path, whole: Whole
+) -> None:
+    url, lake = f"{server}/whole", prepared / "whole" / "lake"
+    before = tables(url, lake, killable)
+    assert killable.second_run(url, lake) is None
+    assert tables(url, lake, killable) == before
+
+
+def test_layers_run_one_by_one_leave_the_tables_of_a_whole_run(
+    killable: ModuleType, server: str, prepared: Path, whole: Whole
+) -> None:
+    url, lake = killable.copied(server, prepared, "layers")
+    ports = killable.ports_at(url, lake)
+    with pytest.raises(NothingToDoError, match="no run waits for Silver"):
+        run_silver(killable.NORTE, ports)
+    run_bronze(killable.NORTE, killable.tasks(), ports, at=killable.SECOND)
+    with pytest.raises(NothingToDoError, match="has not finished Silver"):
+        run_gold(killable.NORTE, ports, at=killable.SECOND)
+    run_silver(killable.NORTE, ports)
+    run_gold(killable.NORTE, ports, at=killable.SECOND)
+    assert tables(url, lake, killable) == whole.found
+
+
+def test_every_row_of_silver_names_exact_versions_bundle_and_run(
+    killable: ModuleType, server: str, prepared: Path, whole: Whole
+) -> None:
+    ports = killable.ports_at(f"{server}/whole", prepared / "whole" / "lake")
+    rows = ports.store.scan(CLASSIFICATIONS.table, killable.NORTE)
+    assert rows is not None
+    for column in ("model_version", "prompt_version", "bundle_id", "run_id"):
+        assert None not in rows[column].to_pylist()
+    champions = rows.filter(pc.equal(rows["tier"], "champion"))
+    assert set(champions["model_version"].to_pylist()) == {"2"}
+    voices = rows.group_by(["ticket_id", "task"]).aggregate([([], "count_all")])
+    assert set(voices["count_all"].to_pylist()) == {3}
+
+
+def test_a_ticket_is_enriched_once_in_the_run_in_which_ticket_and_text_are_there(
+    killable: ModuleType, server: str, prepared: Path, whole: Whole
+) -> None:
+    ports = killable.ports_at(f"{server}/whole", prepared / "whole" / "lake")
+    rows = ports.store.scan(EMBEDDINGS.table, killable.NORTE)
+    assert rows is not None
+    by_run: dict[str, set[str]] = {}
+    for run_id, ticket in zip(
+        rows["run_id"].to_pylist(), rows["ticket_id"].to_pylist(), strict=True
+    ):
+        by_run.setdefault(run_id[:12], set()).add(ticket)
+    second = by_run.pop("run-20260111")
+    assert by_run == {"run-20260110": {killable.uid("t1")}}
+    assert {killable.uid(name) for name in ("t2", "t3", "t4", "t5")} < second
+    assert len(second) == 6
+
+
+def test_what_breaks_the_contract_waits_in_quarantine_with_file_and_line(
+    killable: ModuleType, server: str, prepared: Path, whole: Whole
+) -> None:
+    ports = killable.ports_at(f"{server}/whole", prepared / "whole" / "lake")
+    rows = ports.store.scan(QUARANTINE.table, killable.NORTE)
+    assert rows is not None
+    found = zip(rows["raw_line"].to_pylist(), rows["reason"].to_pylist(), strict=True)
+    assert sorted(found) == [
+        (4, "duplicate event_id"),
+        (12, "the line is not one JSON object"),
+    ]
+    record = ports.log.recent(killable.NORTE, limit=1)[0]
+    assert record.status is RunStatus.DEGRADED
+
+
+def test_gold_is_counted_again_as_a_run_of_its_own(
+    killable: ModuleType, server: str, prepared: Path
+) -> None:
+    url, lake = killable.copied(server, prepared, "again")
+    ports = killable.ports_at(url, lake)
+    manifest = run_gold(killable.NORTE, ports, at=killable.SECOND)
+    assert manifest.run.run_id.startswith("gold-20260111")
+    with psycopg.connect(url) as connection:
+        served = connection.execute("SELECT DISTINCT run_id FROM gold.kpi_volume_daily").fetchall()
+    assert served == [(manifest.run.run_id,)]
+
+
+def test_a_run_given_up_leaves_its_rows_to_the_next(
+    killable: ModuleType, server: str, prepared: Path, whole: Whole
+) -> None:
+    url, lake = killable.copied(server, prepared, "given-up")
+    ports = killable.ports_at(url, lake)
+    planned = run_bronze(killable.NORTE, killable.tasks(), ports, at=killable.SECOND)
+    assert planned is not None
+    ports.log.finish(planned.run, RunStatus.FAILED, error="given up")
+    manifest = run_tenant(killable.NORTE, killable.tasks(), ports, at=killable.THIRD)
+    assert manifest is not None
+    assert manifest.counts["silver_tickets"] == 7
+    assert manifest.counts["silver_embeddings"] == 6
+    assert run_tenant(killable.NORTE, killable.tasks(), ports, at=killable.THIRD) is None
+
+
+def test_two_processes_do_not_run_one_tenant_at_once(
+    killable: ModuleType, server: str, prepared: Path
+) -> None:
+    ports = killable.ports_at(f"{server}/prepared_lock", prepared / "lake")
+    killable.copied(server, prepared, "prepared_lock")
+    with (
+        ports.log.exclusive(killable.NORTE, "run"),
+        pytest.raises(TenantBusyError, match="another 'run' is at work"),
+    ):
+        run_tenant(killable.NORTE, killable.tasks(), ports, at=killable.SECOND)
