@@ -53,7 +53,7 @@ class DriftPolicy:
     """The limits of one tenant. They change a verdict, so they are configuration, not settings.
 
     A limit is raised where chance alone would pass it with probability `risk` at the rows at hand.
-    `sample_rows` bounds the rows a side that are compared.
+    `sample_rows` bounds the rows a side that are compared, `report_rows` those Evidently draws.
     """
 
     psi: float = 0.2
@@ -61,14 +61,15 @@ class DriftPolicy:
     risk: float = 0.001
     min_rows: int = 50
     sample_rows: int = 2000
+    report_rows: int = 400
     folds: int = 5
 
     def __post_init__(self) -> None:
         if self.psi <= 0 or not 0.5 < self.auc < 1 or not 0 < self.risk < 1:
             msg = f"drift limits must have psi > 0, 0.5 < auc < 1 and 0 < risk < 1, got {self}"
             raise ConfigurationError(msg)
-        if not 2 <= self.folds <= self.min_rows <= self.sample_rows:
-            msg = f"drift needs 2 <= folds <= min_rows <= sample_rows, got {self}"
+        if not 2 <= self.folds <= self.min_rows <= min(self.sample_rows, self.report_rows):
+            msg = f"drift needs 2 <= folds <= min_rows <= sample_rows and report_rows, got {self}"
             raise ConfigurationError(msg)
 
 

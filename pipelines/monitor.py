@@ -209,7 +209,7 @@ def _order(
     reference: pa.Table, current: pa.Table, *, folder: Path, policy: DriftPolicy, run: RunContext
 ) -> ReportOrder:
     before, after = (
-        sample(rows, policy.sample_rows, seed=run.seed) for rows in (reference, current)
+        sample(rows, policy.report_rows, seed=run.seed) for rows in (reference, current)
     )
     return ReportOrder(before, after, folder)
 

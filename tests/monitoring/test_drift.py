@@ -110,7 +110,7 @@ def test_rows_without_a_vector_are_left_out_of_the_meaning() -> None:
 
 def test_the_same_rows_and_seed_give_the_same_report() -> None:
     current = tickets(200, seed=2, meaning=0.1)
-    policy = DriftPolicy(sample_rows=150)
+    policy = DriftPolicy(sample_rows=150, report_rows=150)
     again = detect_drift(REFERENCE, current, policy, seed=9)
     assert detect_drift(REFERENCE, current, policy, seed=9) == again
 
@@ -128,7 +128,9 @@ def test_a_reference_without_a_column_is_refused_by_name() -> None:
         detect_drift(REFERENCE.drop(["score"]), REFERENCE, POLICY, seed=1)
 
 
-@pytest.mark.parametrize("limits", [{"psi": 0.0}, {"auc": 0.5}, {"risk": 1.0}, {"min_rows": 2}])
+@pytest.mark.parametrize(
+    "limits", [{"psi": 0.0}, {"auc": 0.5}, {"risk": 1.0}, {"min_rows": 2}, {"report_rows": 9}]
+)
 def test_limits_that_make_no_sense_are_refused(limits: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError):
         DriftPolicy(**limits)  # type: ignore[arg-type]

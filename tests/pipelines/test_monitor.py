@@ -144,6 +144,7 @@ class House:
         window: Window = Window(),
         model: ModelRef = TRAINED,
         draw: Draw | None = None,
+        policy: DriftPolicy = POLICY,
     ) -> Watched:
         (found,) = watch(
             run,
@@ -153,7 +154,7 @@ class House:
             registry=self.shelf,  # type: ignore[arg-type]
             log=self.log,
             reports=self.reports,
-            policy=POLICY,
+            policy=policy,
             draw=draw or sketch,
         )
         return found
@@ -282,6 +283,18 @@ def test_a_window_looks_at_one_run_or_at_some_days(house: House) -> None:
 def test_a_window_that_ends_before_it_begins_is_refused() -> None:
     with pytest.raises(InputError, match="2026-01-05, after its end on 2026-01-04"):
         Window(since=date(2026, 1, 5), until=DAY)
+
+
+def test_evidently_is_handed_a_sample(house: House) -> None:
+    house.arrive(begin(), 120)
+    handed: list[int] = []
+
+    def counting(orders: Sequence[ReportOrder]) -> list[DrawnReport]:
+        handed.extend(len(rows) for order in orders for rows in (order.reference, order.current))
+        return sketch(orders)
+
+    house.watch(begin(), draw=counting, policy=DriftPolicy(min_rows=40, report_rows=60))
+    assert handed == [60, 60]
 
 
 def test_no_text_leaves_for_the_report(house: House) -> None:
