@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -53,7 +54,7 @@ def start(
             return merge(None, settings)
         plan = _launch(layout, settings, names, credentials)
         wanted = Plan.units(_narrowed(plan, names))
-        _wait_until_up(layout, wanted, on_progress)
+        _wait_until_up(layout, wanted, plan.order, on_progress)
     return merge(local_endpoints(dict(plan.ports), credentials), settings)
 
 
@@ -100,10 +101,11 @@ def _launch(
     running = read_json(layout.plan) if state is not None else None
     if state is not None and running is not None:
         before = Plan.from_json(running)
-        plan = before.with_services(names)
-        if _needs_order(plan, names, state):
-            write_json(layout.plan, plan.to_json())
-            os.kill(state.pid, signal.SIGHUP)
+        if not _needs_order(before, names, state):
+            return before
+        plan = before.with_services(names, order=_new_order())
+        write_json(layout.plan, plan.to_json())
+        os.kill(state.pid, signal.SIGHUP)
         return plan
     _sweep(layout)
     plan = _new_plan(layout, settings, names, credentials)
@@ -133,7 +135,12 @@ def _new_plan(
         databases=databases_for(settings, credentials, ports["postgres"]),
         external_postgres=settings.postgres_url is not None,
         argilla_environment=str(argilla_environment.environment_for(settings)),
+        order=_new_order(),
     )
+
+
+def _new_order() -> str:
+    return secrets.token_hex(8)
 
 
 def _spawn_supervisor(layout: Layout) -> None:
@@ -161,7 +168,9 @@ def _spawn_supervisor(layout: Layout) -> None:
 _NOBODY = SupervisorState(0, {})
 
 
-def _wait_until_up(layout: Layout, wanted: tuple[str, ...], on_progress: OnProgress) -> None:
+def _wait_until_up(
+    layout: Layout, wanted: tuple[str, ...], order: str, on_progress: OnProgress
+) -> None:
     while True:
         state = read_state(layout)
         if state is None:
@@ -169,7 +178,8 @@ def _wait_until_up(layout: Layout, wanted: tuple[str, ...], on_progress: OnProgr
                 f"the supervisor ended while services were starting; see {layout.log('supervisor')}"
             )
             raise SupervisorError(msg)
-        units = {name: state.units.get(name, UnitState()) for name in wanted}
+        known = state.units if state.order == order else {}
+        units = {name: known.get(name, UnitState()) for name in wanted}
         on_progress({name: _detailed(layout, name, unit) for name, unit in units.items()})
         settled = (Phase.READY, Phase.FAILED)
         if all(unit.phase in settled for unit in units.values()):

@@ -45,6 +45,8 @@ class Plan:
     databases: Databases
     external_postgres: bool
     argilla_environment: str
+    order: str = ""
+    """Names this version of the plan, so that who gave it can see when it is followed."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
@@ -62,9 +64,9 @@ class Plan:
             name for service in self.services for name in unit_names(service, self.workers)
         )
 
-    def with_services(self, more: tuple[str, ...]) -> Plan:
-        """Return a plan that runs these too."""
-        return replace(self, services=_ordered({*self.services, *more}))
+    def with_services(self, more: tuple[str, ...], order: str) -> Plan:
+        """Return a plan that runs these too, under another name."""
+        return replace(self, services=_ordered({*self.services, *more}), order=order)
 
 
 def unit_names(service: str, workers: int) -> tuple[str, ...]:

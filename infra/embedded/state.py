@@ -43,10 +43,13 @@ class SupervisorState:
 
     pid: int
     units: Mapping[str, UnitState]
+    order: str = ""
+    """The plan it follows; states are about an earlier one until this is the order given."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
-        return {"pid": self.pid, "units": {name: asdict(u) for name, u in self.units.items()}}
+        units = {name: asdict(unit) for name, unit in self.units.items()}
+        return {"pid": self.pid, "units": units, "order": self.order}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> SupervisorState:
@@ -55,7 +58,7 @@ class SupervisorState:
             name: UnitState(**{**unit, "phase": Phase(unit["phase"])})
             for name, unit in value["units"].items()
         }
-        return cls(value["pid"], units)
+        return cls(value["pid"], units, value["order"])
 
 
 def read_state(layout: Layout) -> SupervisorState | None:

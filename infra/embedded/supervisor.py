@@ -69,6 +69,7 @@ class Supervisor:
         self._databases_made = asyncio.Event()
         self._stop = asyncio.Event()
         self._began = 0.0
+        self._order = ""
 
     async def run(self) -> None:
         """Keep the plan's services running until a signal says stop."""
@@ -92,6 +93,10 @@ class Supervisor:
         plan = Plan.from_json(stored)
         self._began = asyncio.get_running_loop().time()
         if plan.external_postgres and "databases" not in self._tasks:
+            self._states = {
+                name: UnitState() if s.phase is Phase.FAILED else s
+                for name, s in self._states.items()
+            }
             self._tasks["databases"] = asyncio.create_task(self._make_databases(plan))
         elif not plan.external_postgres:
             self._databases_made.set()
@@ -101,9 +106,11 @@ class Supervisor:
             if task is None or task.done():
                 self._units[name] = unit
                 self._up[name] = asyncio.Event()
-                self._note(name, UnitState())
+                self._states[name] = UnitState()
                 self._tasks[name] = asyncio.create_task(self._keep(unit), name=name)
                 self._tasks[name].add_done_callback(self._report_defect)
+        self._order = plan.order
+        self._write_state()
 
     def _report_defect(self, task: asyncio.Task[None]) -> None:
         """Show what nobody foresaw as a failure of that process, instead of waiting for ever."""
@@ -306,7 +313,11 @@ class Supervisor:
 
     def _note(self, name: str, state: UnitState) -> None:
         self._states[name] = state
-        write_json(self._layout.state, SupervisorState(os.getpid(), self._states).to_json())
+        self._write_state()
+
+    def _write_state(self) -> None:
+        state = SupervisorState(os.getpid(), self._states, self._order)
+        write_json(self._layout.state, state.to_json())
 
 
 def _signal_group(group: int, number: int) -> None:

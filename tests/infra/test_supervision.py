@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from infra.embedded import postgres, watchdog
 from infra.embedded.accounts import Account, can_reach
@@ -192,17 +193,19 @@ def test_a_service_that_cannot_start_is_named_with_the_gist_of_its_log(local: Se
     start(local, POSTGRES)
     stop(local.home)
     site = postgres.locate(layout_of(local), ensure_credentials(layout_of(local)).installation)
+    version = (site.data / "PG_VERSION").read_text()
     (site.data / "PG_VERSION").write_text("9.6\n")
     with pytest.raises(ServiceFailedError, match=r"(?s)postgres .*FATAL.*plata logs postgres"):
         start(local, POSTGRES)
+    (site.data / "PG_VERSION").write_text(version)
+    start(local, POSTGRES)
+    assert unit(local, "postgres").phase is Phase.READY
 
 
 def test_an_external_postgres_is_not_started_but_watched(
     local: Settings, postgres_url: str
 ) -> None:
-    given = local.model_copy(
-        update={"postgres_url": Settings(postgres_url=postgres_url).postgres_url}
-    )
+    given = local.model_copy(update={"postgres_url": SecretStr(postgres_url)})
     endpoints = start(given, VALKEY | POSTGRES)
     assert endpoints.postgres_url == postgres_url
     lines = {line.service: line for line in read_status(given).services}
@@ -213,9 +216,7 @@ def test_an_external_postgres_is_not_started_but_watched(
 
 
 def test_an_external_postgres_gets_the_other_databases(local: Settings, postgres_url: str) -> None:
-    given = local.model_copy(
-        update={"postgres_url": Settings(postgres_url=postgres_url).postgres_url}
-    )
+    given = local.model_copy(update={"postgres_url": SecretStr(postgres_url)})
     layout = layout_of(local)
     layout.create()
     databases = databases_for(given, ensure_credentials(layout), 0)

@@ -50,7 +50,7 @@ def _alternatives(tokens: Iterator[tuple[str, str]], depth: int) -> str:
                 choices[-1].append(sign + term)
         sign = ""
     joined = " | ".join(" & ".join(terms) for terms in choices if terms)
-    return f"({joined})" if " " in joined else joined
+    return f"({joined})" if sum(map(len, choices)) > 1 else joined
 
 
 def _term(kind: str, text: str, tokens: Iterator[tuple[str, str]], depth: int) -> str:
