@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 import pytest
 
 from contracts.tables import BRONZE, CLASSIFICATIONS, EMBEDDINGS, GOLD, QUARANTINE, SILVER
-from pipelines.run import RunPorts
+from lakehouse.control.runs import RunStatus, TenantBusyError
+from pipelines.errors import NothingToDoError
+from pipelines.run import RunPorts, run_bronze, run_gold, run_silver, run_tenant
 
 HELPER = Path(__file__).with_name("killable.py")
 
