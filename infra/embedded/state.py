@@ -58,7 +58,7 @@ class SupervisorState:
             name: UnitState(**{**unit, "phase": Phase(unit["phase"])})
             for name, unit in value["units"].items()
         }
-        return cls(value["pid"], units, value["order"])
+        return cls(value["pid"], units, value.get("order", ""))
 
 
 def read_state(layout: Layout) -> SupervisorState | None:
