@@ -30,13 +30,14 @@ class OnnxEmbedder:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
             self._session = onnxruntime.InferenceSession(
                 folder / GRAPH_FILE, options, providers=["CPUExecutionProvider"]
             )
         except (OSError, Fail, InvalidProtobuf, NoSuchFile) as error:
             msg = f"'{folder.name}' is not a model folder that can be opened: {error}"
             raise ArtifactError(msg) from error
+        self._tokenizer = Tokenizer.from_str(tokenizer)
         self._tokenizer.enable_truncation(MAX_TOKENS)
         self._tokenizer.no_padding()
         self._dimensions = int(self._session.get_outputs()[0].shape[-1])

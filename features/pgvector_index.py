@@ -18,8 +18,8 @@ from pgvector.psycopg import register_vector
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from features.index import DimensionError, Neighbour
 from features.embed import EmbeddingSpace
+from features.index import DimensionError, Neighbour
 from lakehouse.control.postgres import Connection, Postgres
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
