@@ -17,6 +17,7 @@ from prefect import flow, tags
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
+from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.tasks import Task as PrefectTask
@@ -105,11 +106,8 @@ def _tags(planned: PlannedRun) -> tuple[str, str]:
 @contextmanager
 def _talking_to(url: str) -> Iterator[None]:
     """Use the Prefect server at `url`, and keep its log lines in its own pages."""
-    for logger in map(logging.getLogger, _LOGGERS):
-        for handler in logger.handlers:
-            if isinstance(handler, PrefectConsoleHandler):
-                handler.setLevel(logging.CRITICAL + 1)
     with temporary_settings({PREFECT_API_URL: url}):
+        _quieten()
         try:
             with get_client(sync_client=True) as client:
                 failed = client.api_healthcheck()
@@ -118,3 +116,11 @@ def _talking_to(url: str) -> Iterator[None]:
         if failed is not None:
             raise ServiceUnavailableError.of("Prefect", url, str(failed)) from failed
         yield
+
+
+def _quieten() -> None:
+    setup_logging()
+    for logger in map(logging.getLogger, _LOGGERS):
+        for handler in logger.handlers:
+            if isinstance(handler, PrefectConsoleHandler):
+                handler.setLevel(logging.CRITICAL + 1)
