@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from lakehouse.settings import Settings
 from serving.cli.output import console, emit, grid
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
@@ -34,6 +33,7 @@ def up(
     from infra.embedded.control import start, stop
     from infra.embedded.layout import Layout
     from infra.embedded.state import SupervisorState, read_state
+    from lakehouse.settings import Settings
     from serving.cli.progress import Progress
 
     settings = Settings()
@@ -54,6 +54,7 @@ def down() -> None:
     Example: plata down
     """
     from infra.embedded.control import stop
+    from lakehouse.settings import Settings
 
     stopped = stop(Settings().home)
     console().print("The services are stopped." if stopped else "No service was running.")
@@ -67,6 +68,7 @@ def status(as_json: AsJson = False) -> None:
     Examples: plata status, plata status --json
     """
     from infra.embedded.status import read_status
+    from lakehouse.settings import Settings
 
     found = read_status(Settings())
     emit(_as_value(found), as_json=as_json, table=lambda: _table(found))
@@ -124,6 +126,7 @@ def logs(
     from infra.embedded.layout import Layout
     from infra.embedded.plan import SERVICES, unit_names
     from infra.embedded.state import last_lines
+    from lakehouse.settings import Settings
 
     settings = Settings()
     units = [unit for name in SERVICES for unit in unit_names(name, settings.workers)]
@@ -167,6 +170,7 @@ def doctor(as_json: AsJson = False) -> None:
     from dataclasses import asdict
 
     from infra.embedded.doctor import Verdict, examine
+    from lakehouse.settings import Settings
 
     checks = examine(Settings())
     emit(
