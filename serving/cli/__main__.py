@@ -1,0 +1,7 @@
+"""`python -m serving.cli` is `plata`."""
+
+from __future__ import annotations
+
+from serving.cli.app import main
+
+main()
