@@ -25,6 +25,7 @@ from features.embed import (
 )
 from features.text import describe
 from lakehouse.compute.batches import Cluster, map_batches
+from lakehouse.errors import InputError
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from models.cards import Account, model_card
@@ -350,6 +351,9 @@ def register_embedding_model(
     registry: Registry, folder: Path, *, name: str = EMBEDDING_MODEL
 ) -> ModelRef:
     """Register an embedding model and how texts are put to it; the same files are one version."""
+    if not folder.is_dir():
+        msg = f"'{folder}' is not a folder; expected one that sentence-transformers can open"
+        raise InputError(msg)
     known = _resolved(registry, name, CHAMPION)
     if known is None or known.digest != folder_digest(folder):
         ref = registry.register_model(

@@ -156,6 +156,8 @@ def check_template(name: str, template: str) -> None:
 
 def alias_remedy(kind: str, name: str, alias: str) -> str:
     """Say which command makes the version that an alias was expected to mean."""
+    if name == "e5-query":
+        return "It comes with the embedding model: `plata models embedding`."
     if kind == "prompt":
         return (
             f"Register one with `plata prompts register {name} FILE`, then "
@@ -163,8 +165,9 @@ def alias_remedy(kind: str, name: str, alias: str) -> str:
         )
     tenant, _, task = name.partition(".")
     train = f"Train one with `plata models train --tenant {tenant} --task {task} --labels FILE`"
-    make = f"{train}, then" if task else "Register one with `plata demo` or in MLflow, then"
-    return f"{make} `plata models promote {name} VERSION --alias {alias}`."
+    if not task:
+        return "Register the embedding model with `plata models embedding`."
+    return f"{train}, then `plata models promote {name} VERSION --alias {alias}`."
 
 
 def text_digest(text: str) -> str:

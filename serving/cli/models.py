@@ -80,6 +80,34 @@ def train(
     )
 
 
+@app.command()
+def embedding(
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="A sentence-transformers folder; by default the packaged e5."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register the embedding model and its prompt; twice changes nothing.
+
+    Example: plata models embedding
+    """
+    from features.e5_package import unpacked
+    from pipelines.bootstrap import open_platform
+    from pipelines.train import register_embedding_model
+
+    platform = open_platform()
+    with _told() as tell:
+        source = folder or unpacked(platform.home, lambda what: tell(what, 0, 0))
+        tell("registering the embedding model", 0, 0)
+        ref = register_embedding_model(platform.registry, source)
+    emit(
+        {"model": ref.uri, "digest": ref.digest, "folder": source},
+        as_json=as_json,
+        table=lambda: f"{ref.uri} is the embedding model",
+    )
+
+
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """List every version of every model, with its aliases and figures.
