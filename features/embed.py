@@ -64,7 +64,7 @@ def open_embedder(folder: Path) -> Embedder:
     if (folder / GRAPH_FILE).is_file():
         from features.onnx_embedder import OnnxEmbedder
 
-        return OnnxEmbedder(folder)
+        return OnnxEmbedder(folder, GRAPH_FILE)
 
     from features.sentence_embedder import SentenceTransformerEmbedder
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidProtobuf, NoSuchFile
 from tokenizers import Tokenizer
 
-from features.embed import GRAPH_FILE
 from registry.errors import ArtifactError
 
 MAX_TOKENS = 512
@@ -25,14 +24,14 @@ class OnnxEmbedder:
     slower either: nothing is padded.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, graph: str) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
             tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
             self._session = onnxruntime.InferenceSession(
-                folder / GRAPH_FILE, options, providers=["CPUExecutionProvider"]
+                folder / graph, options, providers=["CPUExecutionProvider"]
             )
         except (OSError, Fail, InvalidProtobuf, NoSuchFile) as error:
             msg = f"'{folder.name}' is not a model folder that can be opened: {error}"

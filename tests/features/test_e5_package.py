@@ -10,7 +10,7 @@ import pytest
 
 from features import e5_package
 from features.e5_package import MODEL_NAME, unpacked
-from features.onnx_embedder import OnnxEmbedder
+from features.embed import open_embedder
 from lakehouse.errors import ConfigurationError
 from registry.refs import folder_digest
 
@@ -53,7 +53,7 @@ def test_the_served_graph_is_near_the_full_precision_model(home: Path) -> None:
     folder = unpacked(home)
     texts = pa.array(TEXTS)
     full = SentenceTransformerEmbedder(str(folder))
-    served = OnnxEmbedder(folder)
+    served = open_embedder(folder)
     cosine = (full.encode(texts) * served.encode(texts)).sum(axis=1)
     assert full.dimensions == served.dimensions == 384
     assert cosine.min() >= 0.99, cosine
@@ -67,7 +67,7 @@ def test_like_requests_are_nearer_than_unlike_ones(home: Path) -> None:
             "query: Propongo sembrar árboles en el parque",
         ]
     )
-    vectors = OnnxEmbedder(unpacked(home)).encode(given)
+    vectors = open_embedder(unpacked(home)).encode(given)
     near = vectors @ vectors.T
     assert near[0, 1] > near[0, 2]
     np.testing.assert_allclose(np.diag(near), 1.0, atol=1e-5)
