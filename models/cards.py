@@ -134,7 +134,7 @@ def _per_label(account: Account) -> str:
         for label, score in account.evaluation.labels.items()
     ]
     head = ["| label | precision | recall | F1 | texts |", "|---|--:|--:|--:|--:|"]
-    return "\n".join([*head, *rows])
+    return "\n".join(["### The winner, by label", "", *head, *rows])
 
 
 def _limits(account: Account) -> str:

@@ -151,9 +151,8 @@ class MlflowRegistry:
             versions = self._prompt_versions(name)
             if versions and text_digest(str(versions[0].template)) == digest:
                 return _prompt_ref(versions[0])
-            made = self._client.register_prompt(
-                name, template, commit_message=note, tags={_DIGEST: digest}
-            )
+            made = self._client.register_prompt(name, template, commit_message=note)
+            self._client.set_prompt_version_tag(name, made.version, _DIGEST, digest)
         return _prompt_ref(made)
 
     def promote_model(self, name: str, version: str, alias: str = CHAMPION) -> ModelRef:
