@@ -136,6 +136,11 @@ class ArgillaQueue:
             if reviewer.username not in {member.username for member in workspace.users}:
                 user.add_to_workspace(workspace)
 
+    def close(self) -> None:
+        """Hang up, where anything was ever asked."""
+        if "_client" in self.__dict__:
+            self._client.http_client.close()
+
     @cached_property
     def _client(self) -> rg.Argilla:
         return rg.Argilla(

@@ -101,6 +101,9 @@ class BrowserPeople:
             done = page.post("/me/responses/bulk", json={"items": [item]}).raise_for_status()
         assert done.json()["items"][0].get("error") is None
 
+    def close(self) -> None:
+        self._owner.close()
+
     def _login(self, reviewer: Reviewer) -> dict[str, str]:
         form = {"username": reviewer.username, "password": reviewer.password}
         answer = httpx.post(f"{self._url}/api/v1/token", data=form).raise_for_status()
@@ -132,7 +135,10 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 
     services = request.getfixturevalue("plata_services")
     url, key = services.argilla_url, services.argilla_api_key
-    yield Bench(ArgillaQueue(url, key), BrowserPeople(url, key), *tenants)
+    queue, people = ArgillaQueue(url, key), BrowserPeople(url, key)
+    yield Bench(queue, people, *tenants)
+    queue.close()
+    people.close()
 
 
 def test_a_case_comes_back_as_it_was_put(bench: Bench) -> None:

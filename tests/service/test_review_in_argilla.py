@@ -38,8 +38,10 @@ def api(plata_services: Any) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def queue(plata_services: Any) -> ArgillaQueue:
-    return ArgillaQueue(plata_services.argilla_url, plata_services.argilla_api_key)
+def queue(plata_services: Any) -> Iterator[ArgillaQueue]:
+    queue = ArgillaQueue(plata_services.argilla_url, plata_services.argilla_api_key)
+    yield queue
+    queue.close()
 
 
 def case(tenant: TenantContext, ticket: str = "t1", **changes: Any) -> ReviewCase:
