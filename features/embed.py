@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -59,8 +60,12 @@ class EmbeddingSpace:
         return cls(space_id, model, prompt, dimensions)
 
 
+@lru_cache(maxsize=2)
 def open_embedder(folder: Path) -> Embedder:
-    """Open a model folder: its ONNX graph where it has one, else with sentence-transformers."""
+    """Open a model folder: its ONNX graph where it has one, else with sentence-transformers.
+
+    The same folder is opened once a process: its steps share what takes memory.
+    """
     if (folder / GRAPH_FILE).is_file():
         from features.onnx_embedder import OnnxEmbedder
 

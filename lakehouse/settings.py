@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     argilla_url: str | None = None
     argilla_api_key: SecretStr | None = None
     argilla_env: Path | None = None
-    """Python environment of the local Argilla server; `.venv-argilla` beside ours when not given."""
+    """Environment of the local Argilla server; `.venv-argilla` beside ours when not given."""
     prefect_api_url: str | None = Field(
         default=None,
         validation_alias=AliasChoices(

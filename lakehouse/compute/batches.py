@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -11,7 +12,9 @@ import pyarrow as pa
 Step = Callable[[pa.Table], pa.Table]
 """A pure function from rows to rows; it may return another number of them."""
 
-_loaded: dict[str, Step] = {}
+_loaded: OrderedDict[str, Step] = OrderedDict()
+_KEPT = 16
+"""Steps a process keeps, the latest used: a worker lives long and meets many versions."""
 
 
 class Cluster(Protocol):
@@ -84,6 +87,9 @@ class _Task:
 def _step(make: Callable[..., Step], arguments: Mapping[str, Any], key: str) -> Step:
     if key not in _loaded:
         _loaded[key] = make(**arguments)
+        while len(_loaded) > _KEPT:
+            _loaded.popitem(last=False)
+    _loaded.move_to_end(key)
     return _loaded[key]
 
 

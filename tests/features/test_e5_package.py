@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from tokenizers import Tokenizer
 
 from features import e5_package
 from features.e5_package import MODEL_NAME, unpacked
 from features.embed import open_embedder
+from features.onnx_embedder import MAX_TOKENS, tokenizer_of
 from lakehouse.errors import ConfigurationError
+from pipelines.demo_corpus import corpus
 from registry.refs import folder_digest
 
 TEXTS = [
@@ -81,3 +84,18 @@ def test_a_file_that_is_not_the_one_expected_is_refused(
     monkeypatch.setattr(e5_package, "packaged_file", lambda: other)
     with pytest.raises(ConfigurationError, match="has SHA-256"):
         unpacked(tmp_path / "home")
+
+
+def test_both_forms_of_the_tokenizer_give_the_same_numbers(home: Path) -> None:
+    folder = unpacked(home)
+    numbers = tokenizer_of(folder)
+    fast = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    fast.enable_truncation(MAX_TOKENS)
+    texts = [f"query: {request['texto']}" for request in corpus()]
+    texts += [
+        "query: ",
+        "query:  dos  espacios ",
+        "query: ½ ﬁn ＡＢＣ\t→ 🚰",
+        "query: " + "agua " * 900,
+    ]
+    assert [numbers(text) for text in texts] == [fast.encode(text).ids for text in texts]

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from features.embed import EmbeddingSpace
 from features.index import DimensionError
 from features.pgvector_index import PgVectorIndex
-from features.embed import EmbeddingSpace
 from lakehouse.control.postgres import Postgres
 from lakehouse.control.tenants import TenantDirectory
 from lakehouse.run import RunContext

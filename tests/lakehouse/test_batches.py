@@ -52,3 +52,13 @@ def test_a_step_is_built_once_for_equal_arguments() -> None:
 def test_a_table_without_rows_still_gets_its_columns() -> None:
     rows = pa.table({"n": pa.array([], pa.int64())})
     assert map_batches(rows, adding, {"amount": 1}).column_names == ["n", "sum"]
+
+
+def test_a_worker_forgets_the_steps_it_used_longest_ago() -> None:
+    rows = pa.table({"n": pa.array([1], pa.int64())})
+    for amount in range(100, 120):
+        map_batches(rows, adding, {"amount": amount})
+    built.clear()
+    map_batches(rows, adding, {"amount": 119})
+    map_batches(rows, adding, {"amount": 100})
+    assert built == [100]
