@@ -24,8 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.e5_graph import QuantizedMatrix, write_graph
-from features.embed import GRAPH_FILE
-from features.onnx_embedder import PIECES_FILE
+from features.embed import GRAPH_FILE, PIECES_FILE
 from lakehouse.errors import ConfigurationError
 
 MODEL_NAME = "multilingual-e5-small-dq4"

@@ -21,6 +21,7 @@ EMBEDDING_MODEL = "multilingual-e5-small-dq4"
 QUERY_PROMPT = "e5-query"
 QUERY_TEMPLATE = "query: {{text}}"
 GRAPH_FILE = "onnx/model_int8.onnx"
+PIECES_FILE = "sentencepiece.bpe.model"
 """Where a model folder keeps the graph it is served with."""
 
 _VARIABLE = re.compile(r"\{\{\s*text\s*\}\}")
@@ -69,7 +70,7 @@ def open_embedder(folder: Path) -> Embedder:
     if (folder / GRAPH_FILE).is_file():
         from features.onnx_embedder import OnnxEmbedder
 
-        return OnnxEmbedder(folder, GRAPH_FILE)
+        return OnnxEmbedder(folder, GRAPH_FILE, PIECES_FILE)
 
     from features.sentence_embedder import SentenceTransformerEmbedder
 

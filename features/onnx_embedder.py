@@ -16,7 +16,6 @@ from tokenizers import Tokenizer
 from registry.errors import ArtifactError
 
 MAX_TOKENS = 512
-PIECES_FILE = "sentencepiece.bpe.model"
 _BEGIN, _END = 0, 2
 
 
@@ -28,12 +27,12 @@ class OnnxEmbedder:
     slower either: nothing is padded.
     """
 
-    def __init__(self, folder: Path, graph: str) -> None:
+    def __init__(self, folder: Path, graph: str, pieces: str) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._numbers = tokenizer_of(folder)
+            self._numbers = tokenizer_of(folder, pieces)
             self._session = onnxruntime.InferenceSession(
                 folder / graph, options, providers=["CPUExecutionProvider"]
             )
@@ -60,15 +59,15 @@ class OnnxEmbedder:
         return self._session.run(["sentence_embedding"], given)[0][0]
 
 
-def tokenizer_of(folder: Path) -> Callable[[str], list[int]]:
+def tokenizer_of(folder: Path, pieces: str) -> Callable[[str], list[int]]:
     """Return what turns a text into numbers, at most `MAX_TOKENS` of them.
 
     A vocabulary of 250,000 pieces takes 280 MB as `tokenizer.json` and an eighth of that in
     sentencepiece's own form, which is taken where the folder has it.
     """
-    if (folder / PIECES_FILE).is_file():
-        pieces = SentencePieceProcessor(model_file=str(folder / PIECES_FILE))
-        return lambda text: [_BEGIN, *pieces.encode(text)[: MAX_TOKENS - 2], _END]
+    if (folder / pieces).is_file():
+        processor = SentencePieceProcessor(model_file=str(folder / pieces))
+        return lambda text: [_BEGIN, *processor.encode(text)[: MAX_TOKENS - 2], _END]
     tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.no_padding()

@@ -94,22 +94,19 @@ def list_(as_json: AsJson = False) -> None:
     from pipelines.bootstrap import open_platform
 
     platform = open_platform()
-    rows = [
-        {
-            "tenant": name,
-            "tasks": {t.name: list(t.labels) for t in platform.tasks(platform.tenant(name))},
-        }
+    tasks = {
+        name: {t.name: list(t.labels) for t in platform.tasks(platform.tenant(name))}
         for name in platform.tenants.names()
-    ]
+    }
     emit(
-        rows,
+        [{"tenant": name, "tasks": labels} for name, labels in tasks.items()],
         as_json=as_json,
         table=lambda: grid(
             "Tenants",
             ["tenant", "tasks"],
             [
-                [r["tenant"], "; ".join(f"{k}: {', '.join(v)}" for k, v in r["tasks"].items())]
-                for r in rows
+                [name, "; ".join(f"{task}: {', '.join(labels)}" for task, labels in of.items())]
+                for name, of in tasks.items()
             ],
         ),
     )

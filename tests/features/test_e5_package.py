@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from features import e5_package
 from features.e5_package import MODEL_NAME, unpacked
-from features.embed import open_embedder
+from features.embed import PIECES_FILE, open_embedder
 from features.onnx_embedder import MAX_TOKENS, tokenizer_of
 from lakehouse.errors import ConfigurationError
 from pipelines.demo_corpus import corpus
@@ -88,7 +88,7 @@ def test_a_file_that_is_not_the_one_expected_is_refused(
 
 def test_both_forms_of_the_tokenizer_give_the_same_numbers(home: Path) -> None:
     folder = unpacked(home)
-    numbers = tokenizer_of(folder)
+    numbers = tokenizer_of(folder, PIECES_FILE)
     fast = Tokenizer.from_file(str(folder / "tokenizer.json"))
     fast.enable_truncation(MAX_TOKENS)
     texts = [f"query: {request['texto']}" for request in corpus()]
