@@ -12,6 +12,7 @@ from lakehouse.control.drift import DriftRecord
 from lakehouse.data.tables import TableRef
 from lakehouse.tenancy import TenantContext
 from pipelines.bootstrap import Platform
+from pipelines.plan import RUN_KIND
 from pipelines.review import status as review_status
 
 
@@ -75,7 +76,8 @@ def survey(names: Sequence[str], platform: Platform) -> Survey:
 
 def overview(tenant: TenantContext, platform: Platform) -> Overview:
     """Look at everything of a tenant; reads only."""
-    newest = next((r for r in platform.runs.recent(tenant) if r.manifest is not None), None)
+    ended = (r for r in platform.runs.recent(tenant) if r.kind == RUN_KIND and r.manifest)
+    newest = next(ended, None)
     manifest = {} if newest is None or newest.manifest is None else newest.manifest
     reviewer = platform.reviewers.of(tenant)
     drift: dict[str, DriftRecord] = {}
