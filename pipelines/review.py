@@ -91,7 +91,8 @@ class QueueState:
 def select_cases(answers: pa.Table, *, labelled: AbstractSet[str], limit: int) -> pa.Table:
     """Choose the tickets people should see: every audited one, then the least certain.
 
-    A ticket that has a label already is not asked about. Choosing depends on the rows alone, so
+    What the model that answered last is unsure of comes before what an older one was: a label helps
+    the model in use. A ticket that has a label already is not asked about. Choosing depends on the rows alone, so
     that the same tickets are chosen again until they are labelled.
     """
     waits = pc.is_in(answers["decision"], value_set=pa.array(list(_REASON_OF)))
@@ -99,14 +100,26 @@ def select_cases(answers: pa.Table, *, labelled: AbstractSet[str], limit: int) -
     open_ = answers.filter(pc.and_(waits, pc.invert(known)))
     ranks = pa.table(
         {
+            "current": pc.equal(open_["model_version"], _current_version(answers)),
             "drawn": pc.equal(open_["decision"], Decision.AUDIT.value),
             "certainty": pc.if_else(pc.is_nan(open_["score"]), -1.0, open_["score"]),
             "ticket_id": open_["ticket_id"],
         }
     )
-    keys = [("drawn", "descending"), ("certainty", "ascending"), ("ticket_id", "ascending")]
+    keys = [
+        ("current", "descending"),
+        ("drawn", "descending"),
+        ("certainty", "ascending"),
+        ("ticket_id", "ascending"),
+    ]
     order = pc.sort_indices(ranks, sort_keys=keys)
     return open_.take(order.slice(0, limit))
+
+
+def _current_version(answers: pa.Table) -> str | None:
+    last = pc.index(answers["inference_timestamp"], pc.max(answers["inference_timestamp"]))
+    version: str | None = answers["model_version"][last.as_py()].as_py() if len(answers) else None
+    return version
 
 
 def push(

@@ -164,3 +164,11 @@ def test_a_postgres_that_is_down_is_named_without_its_password() -> None:
     with pytest.raises(ServiceUnavailableError, match="plata up") as caught, nowhere.administer():
         pass
     assert "secreto" not in str(caught.value)
+
+
+def test_a_configuration_keeps_its_order(postgres: Postgres, norte: TenantContext) -> None:
+    directory = TenantDirectory(postgres)
+    directory.configure(norte, {"zeta": 1, "a": {"peticion": "P", "queja": "Q"}})
+    kept = directory.config(norte)
+    assert kept is not None
+    assert [list(kept.values), list(kept.values["a"])] == [["zeta", "a"], ["peticion", "queja"]]

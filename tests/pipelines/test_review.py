@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from contracts.contract import Contract
-from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, LABELS, MESSAGES, TICKETS
+from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, LABELS, MESSAGES, MOMENT, TICKETS
 from labeling.accounts import ReviewerAccounts
 from labeling.memory import MemoryReviewQueue
 from labeling.queue import (
@@ -67,6 +67,8 @@ def answers(*rows: tuple[str, str, float]) -> pa.Table:
             "ticket_id": pa.array(tickets, pa.string()),
             "decision": pa.array(decisions, pa.string()),
             "score": pa.array(scores, pa.float64()),
+            "model_version": pa.array(["2"] * len(tickets), pa.string()),
+            "inference_timestamp": pa.array([MORNING] * len(tickets), MOMENT),
         }
     )
 
@@ -83,6 +85,15 @@ MIXED = answers(
     ("lost", "review", 0.20),
     ("beside", "none", 0.10),
 )
+
+
+def test_doubts_of_the_model_in_use_come_before_those_of_an_older_one() -> None:
+    older = answers(("old-doubt", "review", 0.1), ("old-drawn", "audit", 0.9))
+    older = older.set_column(3, "model_version", pa.array(["1", "1"]))
+    earlier = pa.array([MORNING - timedelta(days=1)] * 2, MOMENT)
+    older = older.set_column(4, "inference_timestamp", earlier)
+    newer = answers(("new-doubt", "review", 0.6))
+    assert chosen(pa.concat_tables([older, newer])) == ["new-doubt", "old-drawn", "old-doubt"]
 
 
 def test_the_drawn_come_first_then_the_least_certain() -> None:

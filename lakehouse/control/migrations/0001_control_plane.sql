@@ -19,7 +19,7 @@ CREATE TABLE meta.tenants (
 CREATE TABLE meta.tenant_configs (
     tenant_id  text NOT NULL REFERENCES meta.tenants,
     version    integer NOT NULL,
-    config     jsonb NOT NULL,
+    config     json NOT NULL, -- not jsonb, which would forget the order of the labels
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, version)
 );
