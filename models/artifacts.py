@@ -19,12 +19,12 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from features.embed import open_embedder
 from models.classifier import Classifier
+from models.folder import CONFIG_FILE, read_config
 from models.linear import Features, LinearClassifier
 from models.rules import RULES_FILE, KeywordRules, read_rules, write_rules
 from models.zero_shot import ZeroShotClassifier, ZeroShotPrompt
 from registry.errors import ArtifactError
 
-CONFIG_FILE = "plata.json"
 REFERENCE_FILE = "reference.parquet"
 _MODEL_FILE = "model.skops"
 _TERMS_FILE = "terms.json"
@@ -78,19 +78,6 @@ def load(folder: Path) -> Classifier:
 def load_zero_shot(folder: Path, template: str) -> ZeroShotClassifier:
     """Make a classifier of an embedding model's folder and a prompt's text."""
     return ZeroShotClassifier.of(ZeroShotPrompt.parse(template), open_embedder(folder))
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return what a model folder says of itself: its family, its labels, what it reads."""
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        msg = f"the model folder has no readable {CONFIG_FILE}: {error}; was it made by Plata?"
-        raise ArtifactError(msg) from error
-    if not isinstance(config, dict):
-        msg = f"{CONFIG_FILE} is not a JSON object"
-        raise ArtifactError(msg)
-    return config
 
 
 def _options(vectorizer: TfidfVectorizer) -> dict[str, Any]:

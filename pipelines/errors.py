@@ -15,3 +15,7 @@ class RunFailedError(PlataError, Terminal):
 
 class NothingToDoError(PlataError, Terminal):
     """A layer was asked to work and has nothing to work on yet."""
+
+
+class SpaceMismatchError(PlataError, Terminal):
+    """A model was trained on vectors of another embedding space than the one it would read."""

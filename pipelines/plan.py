@@ -19,8 +19,10 @@ from lakehouse.control.runs import RunLog, RunStatus
 from lakehouse.data.tables import TableRef, TableStore
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
+from models.folder import read_config
 from models.routing import RoutingPolicy
 from models.task import Task
+from pipelines.errors import SpaceMismatchError
 from registry.refs import ModelRef, PromptRef, Registry, bundle_id
 
 RUN_KIND = "run"
@@ -114,13 +116,39 @@ class RunPlan:
 
 
 def plan_enrichment(tasks: Sequence[Task], registry: Registry, *, seed: int) -> EnrichmentPlan:
-    """Resolve every alias once. Raises `UnknownAliasError` with the command that mends it."""
-    return EnrichmentPlan(
+    """Resolve every alias once, and see that the models fit together.
+
+    Raises `UnknownAliasError` with the command that mends it, and `SpaceMismatchError` where a
+    model learned from vectors of another embedding space than the plan's: its answers would be
+    noise, with scores that do not tell.
+    """
+    plan = EnrichmentPlan(
         embedding=registry.resolve_model(EMBEDDING_MODEL),
         embedding_prompt=registry.resolve_prompt(QUERY_PROMPT),
         tasks=tuple(_plan_task(task, registry) for task in tasks),
         seed=seed,
     )
+    for task in plan.tasks:
+        for model in dict.fromkeys((task.champion, task.baseline)):
+            _check_space(model, task.task, plan, registry)
+    return plan
+
+
+def _check_space(model: ModelRef, task: str, plan: EnrichmentPlan, registry: Registry) -> None:
+    learned = read_config(registry.fetch(model)).get("embedding")
+    if learned is None:
+        return
+    given = (plan.embedding.digest, plan.embedding_prompt.digest)
+    if (learned["model_digest"], learned["prompt_digest"]) == given:
+        return
+    msg = (
+        f"{model.uri} was trained on vectors of {learned['model']} read through "
+        f"{learned['prompt']}, and would be given those of {plan.embedding.uri} read through "
+        f"{plan.embedding_prompt.uri}; train it again (`plata models train --task {task} …`), or "
+        f"promote a version that fits (`plata models list`, `plata models promote {model.name} "
+        "VERSION`)"
+    )
+    raise SpaceMismatchError(msg)
 
 
 def _plan_task(task: Task, registry: Registry) -> TaskPlan:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from features.embed import as_lists
 from models import artifacts
-from models.artifacts import load, read_config, save_linear, save_rules
+from models.artifacts import load, save_linear, save_rules
 from models.fitting import fit
+from models.folder import read_config
 from models.linear import Features, LinearClassifier
 from models.rules import default_rules
 from models.steps import classify_step

@@ -32,6 +32,7 @@ from lakehouse.data.delta import DeltaTableStore
 from lakehouse.data.storage import FileStore, LakeRoot
 from lakehouse.manifest import RunManifest
 from lakehouse.tenancy import TenantContext
+from models.folder import CONFIG_FILE
 from models.routing import RoutingPolicy
 from models.task import Task
 from pipelines.enrich import ModelSteps
@@ -66,7 +67,10 @@ class FixedRegistry:
         return PromptRef(name, "1", f"digest-{name}")
 
     def fetch(self, model: ModelRef) -> Path:
-        return self._folder / f"{model.name}-{model.version}"
+        folder = self._folder / f"{model.name}-{model.version}"
+        folder.mkdir(exist_ok=True)
+        (folder / CONFIG_FILE).write_text('{"family": "rules"}', encoding="utf-8")
+        return folder
 
     def template(self, prompt: PromptRef) -> str:
         return "query: {{text}}"

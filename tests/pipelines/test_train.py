@@ -17,7 +17,7 @@ from features.tiny import write_tiny_model
 from lakehouse.errors import InputError
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
-from models.artifacts import read_config
+from models.folder import read_config
 from models.routing import RoutingPolicy
 from models.steps import classify_step
 from models.task import Task

@@ -1,0 +1,24 @@
+"""What a model folder says of itself: read without importing what opens the model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from registry.errors import ArtifactError
+
+CONFIG_FILE = "plata.json"
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return what a model folder says of itself: its family, its labels, what it reads."""
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        msg = f"the model folder has no readable {CONFIG_FILE}: {error}; was it made by Plata?"
+        raise ArtifactError(msg) from error
+    if not isinstance(config, dict):
+        msg = f"{CONFIG_FILE} is not a JSON object"
+        raise ArtifactError(msg)
+    return config
