@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,17 +15,36 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lakehouse.compute.batches import Step
-from registry.errors import PromptError
+from registry.errors import ArtifactError, PromptError
 from registry.refs import ModelRef, PromptRef
 
 EMBEDDING_MODEL = "multilingual-e5-small-dq4"
 QUERY_PROMPT = "e5-query"
 QUERY_TEMPLATE = "query: {{text}}"
 GRAPH_FILE = "onnx/model_int8.onnx"
-PIECES_FILE = "sentencepiece.bpe.model"
 """Where a model folder keeps the graph it is served with."""
+PIECES_FILE = "sentencepiece.bpe.model"
+SETTINGS_FILE = "config_sentence_transformers.json"
 
 _VARIABLE = re.compile(r"\{\{\s*text\s*\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingChoice:
+    """What a tenant's texts are embedded with: the names of a model and of a prompt."""
+
+    model: str = EMBEDDING_MODEL
+    prompt: str = QUERY_PROMPT
+
+    @classmethod
+    def of(cls, model: str, prompt: str | None = None) -> EmbeddingChoice:
+        """Choose a model and, unless a prompt is named, the one registered with the model.
+
+        >>> EmbeddingChoice.of("minilm").prompt
+        'minilm-query'
+        """
+        own = QUERY_PROMPT if model == EMBEDDING_MODEL else f"{model}-query"
+        return cls(model, prompt or own)
 
 
 class Embedder(Protocol):
@@ -74,7 +94,23 @@ def open_embedder(folder: Path) -> Embedder:
 
     from features.sentence_embedder import SentenceTransformerEmbedder
 
-    return SentenceTransformerEmbedder(str(folder))
+    return SentenceTransformerEmbedder(folder)
+
+
+def own_template(folder: Path) -> str:
+    """Return how a model folder itself wants a query put to it; the bare text where it is silent.
+
+    Raises `ArtifactError` where it says so in a file that cannot be read.
+    """
+    path = folder / SETTINGS_FILE
+    if not path.is_file():
+        return "{{text}}"
+    try:
+        prompts = json.loads(path.read_text(encoding="utf-8")).get("prompts") or {}
+    except (ValueError, AttributeError) as error:
+        msg = f"{SETTINGS_FILE} of '{folder.name}' is not a JSON object: {error}"
+        raise ArtifactError(msg) from error
+    return f"{prompts.get('query') or ''}{{{{text}}}}"
 
 
 def filled(template: str, texts: pa.Array) -> pa.Array:

@@ -6,6 +6,7 @@ more is to be expected of it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from features.e5_graph import QuantizedMatrix, write_graph
-from features.embed import GRAPH_FILE
+from features.embed import GRAPH_FILE, SETTINGS_FILE
 
 DIMENSIONS = 32
 
@@ -30,6 +31,8 @@ def write_tiny_model(folder: Path, words: Iterable[str]) -> Path:
     )
     (folder / GRAPH_FILE).parent.mkdir(parents=True)
     tokenizer.save(str(folder / "tokenizer.json"))
+    settings = json.dumps({"prompts": {"query": "query: "}})
+    (folder / SETTINGS_FILE).write_text(settings, encoding="utf-8")
     shapes = {"q": 1, "k": 1, "v": 1, "ao": 1, "fi": 4, "fo": 1}
     random = np.random.default_rng(0)
     matrices = {"emb.word": _matrix(random, len(vocabulary), DIMENSIONS)}

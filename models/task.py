@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from features.embed import EmbeddingChoice
 from lakehouse.errors import ConfigurationError
 from models.routing import RoutingPolicy
 
@@ -14,7 +15,8 @@ class Task:
 
     `model` and `zero_shot_prompt` are names in the registry; `text_field` is `text` (the citizen's
     first message) or `subject_and_text`. `titles` are the labels as a reviewer reads them.
-    `audit_share` is the share of accepted tickets that a person checks all the same.
+    `audit_share` is the share of accepted tickets that a person checks all the same. `embedding`
+    makes the vectors its models read: the tenant's, so the same for all of a tenant's tasks.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Task:
     zero_shot_prompt: str
     routing: RoutingPolicy
     audit_share: float = 0.05
+    embedding: EmbeddingChoice = field(default_factory=EmbeddingChoice)
 
     def __post_init__(self) -> None:
         if len(self.titles) < 2:

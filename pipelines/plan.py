@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from contracts.tables import BRONZE, SILVER
-from features.embed import EMBEDDING_MODEL, QUERY_PROMPT
+from features.embed import EmbeddingChoice
 from lakehouse.control.landings import Landing, LandingIndex
 from lakehouse.control.runs import RunLog, RunStatus
 from lakehouse.data.tables import TableRef, TableStore
+from lakehouse.errors import ConfigurationError
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from models.folder import read_config
@@ -122,9 +123,10 @@ def plan_enrichment(tasks: Sequence[Task], registry: Registry, *, seed: int) -> 
     model learned from vectors of another embedding space than the plan's: its answers would be
     noise, with scores that do not tell.
     """
+    embedding = _the_embedding(tasks)
     plan = EnrichmentPlan(
-        embedding=registry.resolve_model(EMBEDDING_MODEL),
-        embedding_prompt=registry.resolve_prompt(QUERY_PROMPT),
+        embedding=registry.resolve_model(embedding.model),
+        embedding_prompt=registry.resolve_prompt(embedding.prompt),
         tasks=tuple(_plan_task(task, registry) for task in tasks),
         seed=seed,
     )
@@ -149,6 +151,14 @@ def _check_space(model: ModelRef, task: str, plan: EnrichmentPlan, registry: Reg
         "VERSION`)"
     )
     raise SpaceMismatchError(msg)
+
+
+def _the_embedding(tasks: Sequence[Task]) -> EmbeddingChoice:
+    chosen = sorted({task.embedding for task in tasks}, key=str)
+    if len(chosen) > 1:
+        msg = f"the tasks of a run share one embedding, these have {len(chosen)}: {chosen}"
+        raise ConfigurationError(msg)
+    return chosen[0] if chosen else EmbeddingChoice()
 
 
 def _plan_task(task: Task, registry: Registry) -> TaskPlan:

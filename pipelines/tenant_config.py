@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from features.embed import EmbeddingChoice
 from lakehouse.errors import ConfigurationError, InputError
 from lakehouse.tenancy import TenantContext
 from models.routing import RoutingPolicy
@@ -37,9 +38,17 @@ class TaskConfig(_Strict):
     routing: RoutingConfig
 
 
-class TenantConfigFile(_Strict):
-    """The whole file."""
+class EmbeddingConfig(_Strict):
+    """Names in the registry; without `prompt`, the one that was registered with the model."""
 
+    model: str = Field(min_length=1)
+    prompt: str | None = Field(default=None, min_length=1)
+
+
+class TenantConfigFile(_Strict):
+    """The whole file. `embedding` is the packaged model where it is left out."""
+
+    embedding: EmbeddingConfig | None = None
     tasks: dict[str, TaskConfig] = Field(min_length=1)
 
 
@@ -66,10 +75,12 @@ def read_config(path: Path) -> dict[str, Any]:
 def tasks_of(values: Mapping[str, Any], tenant: TenantContext) -> tuple[Task, ...]:
     """Return the tasks, with the names their models and prompts have by default."""
     checked = _checked(values)
-    return tuple(_task(name, config, tenant) for name, config in checked.tasks.items())
+    chosen = checked.embedding
+    embedding = EmbeddingChoice.of(chosen.model, chosen.prompt) if chosen else EmbeddingChoice()
+    return tuple(_task(name, config, tenant, embedding) for name, config in checked.tasks.items())
 
 
-def _task(name: str, config: TaskConfig, tenant: TenantContext) -> Task:
+def _task(name: str, config: TaskConfig, tenant: TenantContext, embedding: EmbeddingChoice) -> Task:
     default = f"{tenant.tenant_id}.{name}"
     return Task(
         name=name,
@@ -79,6 +90,7 @@ def _task(name: str, config: TaskConfig, tenant: TenantContext) -> Task:
         zero_shot_prompt=config.zero_shot_prompt or f"{default}.zero-shot",
         routing=RoutingPolicy(accept_at=config.routing.accept_at),
         audit_share=config.routing.audit_share,
+        embedding=embedding,
     )
 
 

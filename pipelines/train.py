@@ -19,9 +19,12 @@ from numpy.typing import NDArray
 
 from features.embed import (
     EMBEDDING_MODEL,
-    QUERY_PROMPT,
-    QUERY_TEMPLATE,
+    EmbeddingChoice,
     embed_step,
+    encode_once,
+    filled,
+    open_embedder,
+    own_template,
 )
 from features.text import describe
 from lakehouse.compute.batches import Cluster, map_batches
@@ -98,7 +101,7 @@ def train(
     """
     tell("reading the labels", 0, 0)
     labelled = read_labelled(file, task)
-    space = _Space.of(registry)
+    space = _Space.of(task.embedding, registry)
     rows = _embedded(labelled, registry, space, cluster, tell)
     aside = held_out(labelled.texts, labelled.truth, share=HELD_OUT_SHARE, seed=run.seed)
     part = _Part.of(rows, labelled.truth, aside)
@@ -144,8 +147,8 @@ class _Space:
     prompt: PromptRef
 
     @classmethod
-    def of(cls, registry: Registry) -> _Space:
-        return cls(registry.resolve_model(EMBEDDING_MODEL), registry.resolve_prompt(QUERY_PROMPT))
+    def of(cls, chosen: EmbeddingChoice, registry: Registry) -> _Space:
+        return cls(registry.resolve_model(chosen.model), registry.resolve_prompt(chosen.prompt))
 
     def as_dict(self) -> dict[str, str]:
         return {
@@ -221,7 +224,7 @@ def _beside(registry: Registry, task: Task, part: _Part) -> dict[str, Evaluation
         found["rules"] = load(registry.fetch(registry.resolve_model(task.model, BASELINE)))
     with suppress(UnknownAliasError):
         template = registry.template(registry.resolve_prompt(task.zero_shot_prompt))
-        folder = registry.fetch(registry.resolve_model(EMBEDDING_MODEL))
+        folder = registry.fetch(registry.resolve_model(task.embedding.model))
         found["zero-shot"] = load_zero_shot(folder, template)
     return {
         name: _judged(model, part, task)
@@ -349,38 +352,62 @@ def register_zero_shot_prompt(
 
 
 def register_embedding_model(
-    registry: Registry, folder: Path, *, name: str = EMBEDDING_MODEL
+    registry: Registry, folder: Path, *, name: str = EMBEDDING_MODEL, template: str | None = None
 ) -> ModelRef:
-    """Register an embedding model and how texts are put to it; the same files are one version."""
+    """Register an embedding model and how texts are put to it; the same files are one version.
+
+    Without `template`, the prompt in use stays, and the first one is what the folder itself asks
+    for. Raises `InputError` where the folder cannot be opened.
+    """
     if not folder.is_dir():
         msg = f"'{folder}' is not a folder; expected one that sentence-transformers can open"
         raise InputError(msg)
     known = _resolved(registry, name, CHAMPION)
+    if known is None or known.digest != folder_digest(folder) or template is not None:
+        text = pa.array(["Solicito información sobre un trámite."])
+        encode_once(open_embedder(folder), filled(template or own_template(folder), text))
     if known is None or known.digest != folder_digest(folder):
         ref = registry.register_model(
             ModelPackage(
                 name=name,
                 folder=folder,
                 family="embedding",
-                card=_EMBEDDING_CARD.format(name=name),
+                card=_embedding_card(name),
                 parameters={"family": "embedding"},
-                example={"text": "query: Solicito información sobre un trámite."},
-                note="sentence-transformers folder with an ONNX graph for serving",
+                example={"text": "Solicito información sobre un trámite."},
+                note="sentence-transformers folder",
             )
         )
         known = registry.promote_model(ref.name, ref.version)
-    prompt = registry.register_prompt(QUERY_PROMPT, QUERY_TEMPLATE, note="how e5 reads a text")
-    try:
-        registry.resolve_prompt(QUERY_PROMPT)
-    except UnknownAliasError:
-        registry.promote_prompt(prompt.name, prompt.version)
+    _register_query_prompt(registry, folder, name, template)
     return known
+
+
+def _register_query_prompt(
+    registry: Registry, folder: Path, model: str, template: str | None
+) -> None:
+    name = EmbeddingChoice.of(model).prompt
+    with suppress(UnknownAliasError):
+        if template in (None, registry.template(registry.resolve_prompt(name))):
+            return
+    text = template or own_template(folder)
+    prompt = registry.register_prompt(name, text, note=f"how {model} reads a text")
+    registry.promote_prompt(prompt.name, prompt.version)
+
+
+def _embedding_card(name: str) -> str:
+    about = _ABOUT_E5 if name == EMBEDDING_MODEL else ""
+    return _EMBEDDING_CARD.format(name=name, prompt=EmbeddingChoice.of(name).prompt, about=about)
 
 
 _EMBEDDING_CARD = """# {name}
 
 Turns a text into a vector; texts of like meaning lie near each other. Texts are put to it with the
-prompt `e5-query`. Unrelated texts have a cosine of 0.75 to 0.80: nearness is to be calibrated.
+prompt `{prompt}`, and vectors are compared only within one version of model and prompt.
+{about}"""
+
+_ABOUT_E5 = """
+Unrelated texts have a cosine of 0.75 to 0.80: nearness is to be calibrated.
 
 `multilingual-e5-small-dq4` is multilingual-e5-small (MIT licence) from a copy with four-bit
 weights, unpacked: its vectors are near the original's, not equal. The folder opens with

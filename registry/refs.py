@@ -156,8 +156,8 @@ def check_template(name: str, template: str) -> None:
 
 def alias_remedy(kind: str, name: str, alias: str) -> str:
     """Say which command makes the version that an alias was expected to mean."""
-    if name == "e5-query":
-        return "It comes with the embedding model: `plata models embedding`."
+    if kind == "prompt" and name.endswith("-query"):
+        return "It comes with its embedding model: see `plata models embedding --help`."
     if kind == "prompt":
         return (
             f"Register one with `plata prompts register {name} FILE`, then "
@@ -166,7 +166,7 @@ def alias_remedy(kind: str, name: str, alias: str) -> str:
     tenant, _, task = name.partition(".")
     train = f"Train one with `plata models train --tenant {tenant} --task {task} --labels FILE`"
     if not task:
-        return "Register the embedding model with `plata models embedding`."
+        return "Register it with `plata models embedding` (--folder and --name for your own)."
     return f"{train}, then `plata models promote {name} VERSION --alias {alias}`."
 
 

@@ -83,28 +83,41 @@ def train(
 @app.command()
 def embedding(
     folder: Annotated[
-        Path | None,
-        typer.Option(help="A sentence-transformers folder; by default the packaged e5."),
+        str | None,
+        typer.Option(
+            help="A sentence-transformers folder, or a hub's name; by default the packaged e5."
+        ),
     ] = None,
+    name: Annotated[
+        str, typer.Option(help="Its name in the registry; by default the folder's own.")
+    ] = "",
+    template: Annotated[
+        str, typer.Option(help="How texts are put to it; by default what the folder asks for.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Register the embedding model and its prompt; twice changes nothing.
+    """Register an embedding model and its prompt; twice changes nothing.
 
-    Example: plata models embedding
+    A tenant uses another one than the packaged e5 when its configuration names it.
+
+    Example: plata models embedding --folder modelos/propio --template "query: {{text}}"
     """
-    from features.e5_package import unpacked
+    from features.embed import EmbeddingChoice
     from pipelines.bootstrap import open_platform
+    from pipelines.embedding_source import folder_of, name_of
     from pipelines.train import register_embedding_model
 
     platform = open_platform()
-    with _told() as tell:
-        source = folder or unpacked(platform.home, lambda what: tell(what, 0, 0))
+    choice = EmbeddingChoice.of(name or name_of(folder))
+    with _told() as tell, folder_of(folder, platform.home, lambda w: tell(w, 0, 0)) as source:
         tell("registering the embedding model", 0, 0)
-        ref = register_embedding_model(platform.registry, source)
+        ref = register_embedding_model(
+            platform.registry, source, name=choice.model, template=template or None
+        )
     emit(
-        {"model": ref.uri, "digest": ref.digest, "folder": source},
+        {"model": ref.uri, "prompt": choice.prompt, "digest": ref.digest},
         as_json=as_json,
-        table=lambda: f"{ref.uri} is the embedding model",
+        table=lambda: f"{ref.uri} is registered, its prompt is '{choice.prompt}'",
     )
 
 

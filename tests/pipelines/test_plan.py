@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from features.embed import EMBEDDING_MODEL, QUERY_PROMPT
+from features.embed import EMBEDDING_MODEL, QUERY_PROMPT, EmbeddingChoice
+from lakehouse.errors import ConfigurationError
 from lakehouse.tenancy import TenantContext
 from models.folder import CONFIG_FILE
 from models.routing import RoutingPolicy
@@ -13,6 +15,7 @@ from models.task import Task
 from pipelines.errors import SpaceMismatchError
 from pipelines.plan import plan_enrichment
 from pipelines.train import register_baseline, register_zero_shot_prompt
+from registry.errors import UnknownAliasError
 from registry.memory import MemoryRegistry
 from registry.refs import ModelPackage, ModelRef
 
@@ -107,3 +110,20 @@ def test_a_champion_that_reads_no_vectors_fits_every_space(
     register_prompt(registry, "passage: {{text}}")
     (task,) = plan_enrichment([TASK], registry, seed=0).tasks
     assert task.champion == champion
+
+
+def test_a_plan_embeds_as_the_tasks_say(registry: MemoryRegistry, tmp_path: Path) -> None:
+    own = replace(TASK, embedding=EmbeddingChoice.of("propio"))
+    with pytest.raises(UnknownAliasError, match="'propio' has no version '@champion'"):
+        plan_enrichment([own], registry, seed=0)
+    model = register(registry, tmp_path / "propio", "propio", "embedding")
+    prompt = registry.register_prompt("propio-query", "{{text}}", note="")
+    registry.promote_prompt(prompt.name, prompt.version)
+    plan = plan_enrichment([own], registry, seed=0)
+    assert (plan.embedding, plan.embedding_prompt) == (model, prompt)
+
+
+def test_tasks_that_embed_differently_are_not_planned_together(registry: MemoryRegistry) -> None:
+    other = replace(TASK, embedding=EmbeddingChoice.of("propio"))
+    with pytest.raises(ConfigurationError, match="these have 2"):
+        plan_enrichment([TASK, other], registry, seed=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.embed import EMBEDDING_MODEL, QUERY_PROMPT
+from features.embed import EMBEDDING_MODEL, QUERY_PROMPT, EmbeddingChoice
 from features.tiny import write_tiny_model
 from lakehouse.errors import InputError
 from lakehouse.run import RunContext
@@ -30,7 +31,7 @@ from pipelines.train import (
     register_zero_shot_prompt,
     train,
 )
-from registry.errors import UnknownAliasError
+from registry.errors import PromptError, UnknownAliasError
 from registry.memory import MemoryRegistry
 
 NORTE = TenantContext.parse("norte")
@@ -221,6 +222,30 @@ def test_the_embedding_model_comes_with_its_prompt_and_is_registered_once(tiny: 
     prompt = registry.resolve_prompt(QUERY_PROMPT)
     assert registry.template(prompt) == "query: {{text}}"
     assert len(registry.models()) == 1
+
+
+def test_a_template_that_is_given_becomes_the_prompt_in_use_and_one_in_use_stays(
+    tiny: Path,
+) -> None:
+    registry = MemoryRegistry()
+    register_embedding_model(registry, tiny, template="passage: {{text}}")
+    register_embedding_model(registry, tiny)
+    prompt = registry.resolve_prompt(QUERY_PROMPT)
+    assert registry.template(prompt) == "passage: {{text}}"
+    with pytest.raises(PromptError):
+        register_embedding_model(registry, tiny, template="passage:")
+    assert registry.resolve_prompt(QUERY_PROMPT) == prompt
+
+
+def test_a_task_is_trained_on_the_embedding_its_tenant_chose(tiny: Path, tmp_path: Path) -> None:
+    registry = MemoryRegistry()
+    register_embedding_model(registry, tiny, name="propio", template="{{text}}")
+    task = replace(TASK, embedding=EmbeddingChoice.of("propio"))
+    register_zero_shot_prompt(registry, NORTE, task)
+    path = write_csv(tmp_path / "etiquetas.csv", labelled())
+    report = train(file_of(path), task, RUN, registry=registry)
+    assert set(report.candidates) == {"tfidf", "embedding", "both"}
+    assert set(report.beside) == {"zero-shot"}
 
 
 def test_training_without_an_embedding_model_says_so(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
+from features.tiny import write_tiny_model
 from lakehouse.errors import InputError, PlataError
 from lakehouse.tenancy import TenantContext
 from models.task import Task
@@ -39,6 +40,7 @@ class Desk:
         return tasks_of(default_config(), tenant)
 
     cluster = None
+    home = Path()
 
 
 @pytest.fixture
@@ -71,6 +73,19 @@ def test_a_version_is_shown_by_number_or_alias() -> None:
     assert said(models.app, "show", "norte.tipo", "1", "--json") == by_alias
     with pytest.raises(UnknownVersionError, match=r"no version 7 \(it has: 1\)"):
         said(models.app, "show", "norte.tipo", "7")
+
+
+def test_an_embedding_model_of_one_s_own_is_registered_under_its_own_name(
+    desk: Desk, tmp_path: Path
+) -> None:
+    folder = write_tiny_model(tmp_path / "propio", ["agua"])
+    words = ("embedding", "--folder", str(folder), "--template", "{{text}}", "--json")
+    made = json.loads(said(models.app, *words))
+    assert (made["model"], made["prompt"]) == ("models:/propio/1", "propio-query")
+    assert json.loads(said(models.app, *words, "--name", "propio")) == made
+    assert desk.registry.template(desk.registry.resolve_prompt("propio-query")) == "{{text}}"
+    with pytest.raises(InputError, match="is not a folder; expected"):
+        said(models.app, "embedding", "--folder", str(tmp_path / "no hay"))
 
 
 def test_promoting_moves_the_alias(desk: Desk) -> None:
