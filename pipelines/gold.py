@@ -29,13 +29,13 @@ from contracts.tables import (
 from lakehouse.control.runs import QualityResult
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
+from pipelines.answered import CHAMPION
 from pipelines.errors import RunFailedError
 from pipelines.steps import OnStep, write
 
 TYPE_TASK = "tipo"
 UNKNOWN_TYPE = "sin_tipo"
 UNKNOWN_REGION = "sin_region"
-CHAMPION = "champion"
 
 Figures = Mapping[Contract, pa.Table]
 

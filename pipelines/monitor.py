@@ -19,6 +19,7 @@ from lakehouse.errors import InputError, PlataError
 from lakehouse.manifest import RunManifest
 from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext
+from models.folder import REFERENCE_FILE
 from models.task import Task
 from monitoring.drift import (
     COLUMNS,
@@ -38,7 +39,6 @@ from pipelines.plan import RUN_KIND
 from registry.refs import ModelRef, Registry
 
 DRIFT_KIND = "drift"
-REFERENCE_FILE = "reference.parquet"
 
 _RECENT_RUNS = 200
 

@@ -24,10 +24,9 @@ from models.folder import read_config
 from models.routing import RoutingPolicy
 from models.task import Task
 from pipelines.errors import SpaceMismatchError
-from registry.refs import ModelRef, PromptRef, Registry, bundle_id
+from registry.refs import BASELINE, ModelRef, PromptRef, Registry, bundle_id
 
 RUN_KIND = "run"
-BASELINE = "baseline"
 
 _REMEMBERED_RUNS = 10_000
 

@@ -92,8 +92,8 @@ def select_cases(answers: pa.Table, *, labelled: AbstractSet[str], limit: int) -
     """Choose the tickets people should see: every audited one, then the least certain.
 
     What the model that answered last is unsure of comes before what an older one was: a label helps
-    the model in use. A ticket that has a label already is not asked about. Choosing depends on the rows alone, so
-    that the same tickets are chosen again until they are labelled.
+    the model in use. A ticket that has a label already is not asked about. Choosing depends on the
+    rows alone, so that the same tickets are chosen again until they are labelled.
     """
     waits = pc.is_in(answers["decision"], value_set=pa.array(list(_REASON_OF)))
     known = pc.is_in(answers["ticket_id"], value_set=pa.array(sorted(labelled), pa.string()))

@@ -34,7 +34,7 @@ from lakehouse.tenancy import TenantContext
 from models.cards import Account, model_card
 from models.classifier import Classifier, best
 from models.evaluation import Evaluation, evaluate
-from models.folder import read_config
+from models.folder import REFERENCE_FILE, read_config
 from models.rules import default_rules
 from models.splitting import held_out
 from models.task import Task
@@ -53,7 +53,6 @@ from registry.refs import (
 
 HELD_OUT_SHARE = 0.25
 REFERENCE_ROWS = 500
-REFERENCE_FILE = "reference.parquet"
 
 Tell = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is (0: not known)."""

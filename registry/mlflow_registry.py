@@ -35,6 +35,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import Array, DataType
 
+from lakehouse.data.folders import put_in_place
 from lakehouse.errors import InputError, ServiceUnavailableError
 from registry.errors import (
     ArtifactError,
@@ -286,7 +287,7 @@ class MlflowRegistry:
             files = Path(made) / _FILES
             if not files.is_dir() or folder_digest(files) != model.digest:
                 raise ArtifactError.changed(model.uri)
-            _move(files, folder)
+            put_in_place(files, folder)
 
     def _download_files(self, version: Any, target: Path) -> None:
         model = self._client.get_logged_model(_model_id(version))
@@ -301,7 +302,7 @@ class MlflowRegistry:
         self._cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".keep-", dir=self._cache) as made:
             _link(files, Path(made) / _FILES)
-            _move(Path(made) / _FILES, folder)
+            put_in_place(Path(made) / _FILES, folder)
 
     def _model_versions(self, name: str) -> list[Any]:
         """Return a model's versions, newest first."""
@@ -508,12 +509,3 @@ def _link_file(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _move(made: Path, folder: Path) -> None:
-    """Put a finished folder in its place, unless another process already did."""
-    try:
-        made.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
