@@ -17,8 +17,6 @@ from prefect import flow, tags
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.logging.configuration import setup_logging
-from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.tasks import Task as PrefectTask
 
@@ -40,7 +38,6 @@ from pipelines.run import (
 
 FLOW_NAME = "raw-to-gold"
 _RETRY_SECONDS = [2.0, 10.0]
-_LOGGERS = ("prefect", "prefect.flow_runs", "prefect.task_runs")
 
 
 def run_flow(
@@ -119,8 +116,5 @@ def _talking_to(url: str) -> Iterator[None]:
 
 
 def _quieten() -> None:
-    setup_logging()
-    for logger in map(logging.getLogger, _LOGGERS):
-        for handler in logger.handlers:
-            if isinstance(handler, PrefectConsoleHandler):
-                handler.setLevel(logging.CRITICAL + 1)
+    """Keep Prefect's lines from the root logger, where it hangs its console when it is imported."""
+    logging.getLogger("prefect").propagate = False
