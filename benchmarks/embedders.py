@@ -9,7 +9,9 @@ neighbours on the machine weigh little, and threads that only wait for each othe
 from __future__ import annotations
 
 import argparse
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +59,7 @@ class Line:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, then print."""
     options = _options(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     with tempfile.TemporaryDirectory(prefix="plata-bench-") as home:
         ways = opened(unpacked(Path(home)))
         lines = measure(ways, texts=options.texts, repeats=options.repeats)
