@@ -77,6 +77,15 @@ class PgVectorIndex:
             if registered.rowcount == 1:
                 _create_partitions(connection, names, space, tenant)
 
+    def complete(self, space: EmbeddingSpace, tenant: TenantContext) -> None:
+        """Build the space's graph where there is none yet; see `EmbeddingIndex.complete`."""
+        names = _Partitions.of(space, tenant)
+        with self._postgres.administer() as connection:
+            connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [names.leaf]
+            )
+            connection.execute(_graph(names, space))
+
     def upsert(self, rows: pa.Table, space: EmbeddingSpace, run: RunContext) -> None:
         """Copy into a temporary table, then merge; see `EmbeddingIndex.upsert`."""
         vectors = _halves(rows, space)
@@ -162,7 +171,6 @@ def _create_partitions(
     parts = {
         "branch": sql.Identifier("vectors", names.branch),
         "leaf": sql.Identifier("vectors", names.leaf),
-        "graph": sql.Identifier(f"{names.leaf}_hnsw"),
         "tenant": sql.Literal(tenant.tenant_id),
         "space": sql.Literal(space.space_id),
         "size": sql.Literal(space.dimensions),
@@ -172,10 +180,20 @@ def _create_partitions(
         "FOR VALUES IN ({tenant}) PARTITION BY LIST (space_id)",
         "CREATE TABLE {leaf} PARTITION OF {branch} "
         "(CHECK (vector_dims(embedding) = {size})) FOR VALUES IN ({space})",
-        "CREATE INDEX {graph} ON {leaf} "
-        "USING hnsw ((embedding::halfvec({size})) halfvec_cosine_ops)",
     ):
         connection.execute(sql.SQL(statement).format(**parts))
+
+
+def _graph(names: _Partitions, space: EmbeddingSpace) -> sql.Composed:
+    """Name the graph after its partition: a load that is done again finds it."""
+    return sql.SQL(
+        "CREATE INDEX IF NOT EXISTS {graph} ON {leaf} "
+        "USING hnsw ((embedding::halfvec({size})) halfvec_cosine_ops)"
+    ).format(
+        graph=sql.Identifier(f"{names.leaf}_hnsw"),
+        leaf=sql.Identifier("vectors", names.leaf),
+        size=sql.Literal(space.dimensions),
+    )
 
 
 def _halves(rows: pa.Table, space: EmbeddingSpace) -> list[HalfVector]:

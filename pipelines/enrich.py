@@ -109,6 +109,7 @@ class Enricher:
             index.upsert(rows.append_column("label", pa.array(named, pa.string())), space, self.run)
             self.on_step(f"after {place}")
             progress(len(chunk))
+        index.complete(space, self.run.tenant)
 
     def voices(self) -> int:
         """Return how many answers a ticket gets."""

@@ -75,6 +75,8 @@ def test_search_walks_the_graph_and_finds_nearly_all_true_neighbours(
 ) -> None:
     matrix = vectors(4000, seed=1)
     index.upsert(tickets(matrix), space(), run_of(tenant))
+    index.complete(space(), tenant)
+    index.complete(space(), tenant)
     with postgres.administer() as connection:
         connection.execute("ANALYZE vectors.embeddings")
     assert "_hnsw" in index.explain(matrix[0], space(), tenant, k=10)
@@ -84,6 +86,19 @@ def test_search_walks_the_graph_and_finds_nearly_all_true_neighbours(
         near = {n.ticket_id for n in index.search(query, space(), tenant, k=10)}
         found += len(exact & near)
     assert found / 200 >= 0.9
+
+
+def test_a_load_that_was_killed_before_its_graph_is_searched_all_the_same(
+    index: PgVectorIndex, tenant: TenantContext
+) -> None:
+    matrix = vectors(50, seed=3)
+    index.upsert(tickets(matrix), space(), run_of(tenant))
+    before = index.search(matrix[7], space(), tenant, k=3)
+    assert "_hnsw" not in index.explain(matrix[7], space(), tenant, k=3)
+    index.upsert(tickets(matrix), space(), run_of(tenant))
+    index.complete(space(), tenant)
+    assert index.search(matrix[7], space(), tenant, k=3) == before
+    assert index.count(space(), tenant) == 50
 
 
 def test_the_nearest_comes_first_with_its_cosine_label_and_day(
