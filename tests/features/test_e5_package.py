@@ -55,7 +55,7 @@ def test_the_served_graph_is_near_the_full_precision_model(home: Path) -> None:
 
     folder = unpacked(home)
     texts = pa.array(TEXTS)
-    full = SentenceTransformerEmbedder(str(folder))
+    full = SentenceTransformerEmbedder(folder)
     served = open_embedder(folder)
     cosine = (full.encode(texts) * served.encode(texts)).sum(axis=1)
     assert full.dimensions == served.dimensions == 384
