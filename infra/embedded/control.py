@@ -67,11 +67,9 @@ def stop(home: Path) -> bool:
         state = read_state(layout)
         if state is None:
             return _sweep(layout)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(state.pid, signal.SIGTERM)
+        _signal(state, signal.SIGTERM)
         if not _until(lambda: not is_locked(layout.lock), _STOP_SECONDS):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(state.pid, signal.SIGKILL)
+            _signal(state, signal.SIGKILL)
             _sweep(layout)
         return True
 
@@ -221,6 +219,13 @@ def _sweep(layout: Layout) -> bool:
         return False
     watchdog.sweep(value, set())
     return True
+
+
+def _signal(state: SupervisorState, number: signal.Signals) -> None:
+    """Signal the supervisor. Of one that wrote nothing yet no pid is known, and 0 would be us."""
+    if state.pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(state.pid, number)
 
 
 def _until(condition: Callable[[], bool], seconds: float) -> bool:

@@ -6,8 +6,9 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise StateFileError.of(path, "expected a JSON object")
     return value
+
+
+def known_fields(kind: type[Any], value: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what a dataclass has a field for: another version of the code may write more."""
+    return {entry.name: value[entry.name] for entry in fields(kind) if entry.name in value}
 
 
 def take_lock(path: Path) -> int | None:

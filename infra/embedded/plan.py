@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from infra.embedded.credentials import Credentials
 from infra.embedded.endpoints import database_url
 from infra.embedded.errors import UnknownServiceError
+from infra.embedded.files import known_fields
 from lakehouse.errors import ConfigurationError
 from lakehouse.settings import Settings
 
@@ -54,9 +55,11 @@ class Plan:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
-        """Read what `to_json` returned."""
-        databases = Databases(**value["databases"])
-        return cls(**{**value, "services": tuple(value["services"]), "databases": databases})
+        """Read what `to_json` returned, of this version of the code or of another."""
+        given = known_fields(cls, value)
+        services = tuple(given["services"])
+        databases = Databases(**known_fields(Databases, given["databases"]))
+        return cls(**{**given, "services": services, "databases": databases})
 
     def units(self) -> tuple[str, ...]:
         """Return the supervised processes by name, every worker its own."""

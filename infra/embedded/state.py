@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from infra.embedded.files import is_locked, read_json
+from infra.embedded.files import is_locked, known_fields, read_json
 from infra.embedded.layout import Layout
 
 
@@ -53,12 +53,18 @@ class SupervisorState:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> SupervisorState:
-        """Read what `to_json` returned."""
-        units = {
-            name: UnitState(**{**unit, "phase": Phase(unit["phase"])})
-            for name, unit in value["units"].items()
-        }
-        return cls(value["pid"], units, value.get("order", ""))
+        """Read what `to_json` returned, of this version of the code or of another.
+
+        Services outlive an update of the code that looks at them.
+        """
+        units = {name: _unit(unit) for name, unit in value.get("units", {}).items()}
+        return cls(value.get("pid", 0), units, value.get("order", ""))
+
+
+def _unit(value: Mapping[str, Any]) -> UnitState:
+    word = value.get("phase")
+    phase = Phase(word) if word in set(Phase) else Phase.WAITING
+    return UnitState(**{**known_fields(UnitState, value), "phase": phase})
 
 
 def read_state(layout: Layout) -> SupervisorState | None:

@@ -75,3 +75,11 @@ def test_a_plan_survives_its_file() -> None:
     plan = Plan("/h", ("postgres", "dask-worker"), 2, {"postgres": 5433}, databases, False, "/e")
     assert Plan.from_json(plan.to_json()) == plan
     assert plan.units() == ("postgres", "dask-worker-1", "dask-worker-2")
+
+
+def test_a_plan_that_newer_code_wrote_is_read_all_the_same() -> None:
+    databases = databases_for(settings(), Credentials(), 5433)
+    plan = Plan("/h", ("postgres",), 2, {"postgres": 5433}, databases, False, "/e")
+    newer = {**plan.to_json(), "retries": 3}
+    newer["databases"] = {**newer["databases"], "grafana": "postgresql://db/grafana"}
+    assert Plan.from_json(newer) == plan
