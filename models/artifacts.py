@@ -19,9 +19,9 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from features.embed import open_embedder
 from models.classifier import Classifier
-from models.folder import CONFIG_FILE, read_config
+from models.folder import CONFIG_FILE, read_config, write_config, write_json
 from models.linear import Features, LinearClassifier
-from models.rules import RULES_FILE, KeywordRules, read_rules, write_rules
+from models.rules import RULES_FILE, read_rules
 from models.zero_shot import ZeroShotClassifier, ZeroShotPrompt
 from registry.errors import ArtifactError
 
@@ -37,12 +37,6 @@ TRUSTED_TYPES = (
 """Types a model may hold beyond those skops itself knows to be harmless."""
 
 
-def save_rules(rules: KeywordRules, folder: Path) -> None:
-    """Write a rules model."""
-    write_rules(rules, folder / RULES_FILE)
-    _write_config(folder, {"family": "rules", "labels": list(rules.labels)})
-
-
 def save_linear(model: LinearClassifier, folder: Path, *, space: Mapping[str, str]) -> None:
     """Write a linear model; `space` says which embedding model and prompt it was trained on."""
     vectorizers = {"word": model.word, "char": model.char}
@@ -50,7 +44,7 @@ def save_linear(model: LinearClassifier, folder: Path, *, space: Mapping[str, st
     arrays = {name: v.idf_ for name, v in used.items()}
     skops.io.dump({"regression": model.regression, "idf": arrays}, folder / _MODEL_FILE)
     terms = {name: v.get_feature_names_out().tolist() for name, v in used.items()}
-    _write_json(folder / _TERMS_FILE, terms)
+    write_json(folder / _TERMS_FILE, terms)
     config: dict[str, Any] = {
         "family": "linear",
         "labels": list(model.labels),
@@ -59,7 +53,7 @@ def save_linear(model: LinearClassifier, folder: Path, *, space: Mapping[str, st
     }
     if model.features.vectors:
         config["embedding"] = dict(space)
-    _write_config(folder, config)
+    write_config(folder, config)
 
 
 def load(folder: Path) -> Classifier:
@@ -114,12 +108,3 @@ def _load_linear(folder: Path, config: Mapping[str, Any]) -> LinearClassifier:
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         msg = f"{_MODEL_FILE} cannot be opened: {' '.join(str(error).split())}"
         raise ArtifactError(msg) from error
-
-
-def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    _write_json(folder / CONFIG_FILE, config)
-
-
-def _write_json(path: Path, value: object) -> None:
-    text = json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-    path.write_text(text, encoding="utf-8")

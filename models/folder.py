@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +25,14 @@ def read_config(folder: Path) -> dict[str, Any]:
         msg = f"{CONFIG_FILE} is not a JSON object"
         raise ArtifactError(msg)
     return config
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write what `read_config` returns."""
+    write_json(folder / CONFIG_FILE, config)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value so that equal values give equal bytes."""
+    text = json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+    path.write_text(text, encoding="utf-8")

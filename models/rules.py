@@ -18,6 +18,7 @@ import yaml
 from features.embed import flat
 from features.text import folded
 from models.classifier import Probabilities, best
+from models.folder import write_config
 from registry.errors import ArtifactError
 
 RULES_FILE = "rules.yaml"
@@ -102,10 +103,12 @@ def rules_of(values: object) -> KeywordRules:
     return KeywordRules({str(k): tuple(map(str, v)) for k, v in values.items()})
 
 
-def write_rules(rules: KeywordRules, path: Path) -> None:
-    """Write an artifact."""
+def save_rules(rules: KeywordRules, folder: Path) -> None:
+    """Write a rules model."""
     values = {label: list(words) for label, words in rules.keywords.items()}
-    path.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    text = yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
+    (folder / RULES_FILE).write_text(text, encoding="utf-8")
+    write_config(folder, {"family": "rules", "labels": list(rules.labels)})
 
 
 def default_rules(task: str, titles: Mapping[str, str]) -> KeywordRules:

@@ -35,7 +35,7 @@ from models.cards import Account, model_card
 from models.classifier import Classifier, best
 from models.evaluation import Evaluation, evaluate
 from models.folder import REFERENCE_FILE, read_config
-from models.rules import default_rules
+from models.rules import default_rules, save_rules
 from models.splitting import held_out
 from models.task import Task
 from models.zero_shot import ZeroShotPrompt, default_prompt
@@ -289,8 +289,6 @@ def register_baseline(registry: Registry, tenant: TenantContext, task: Task) -> 
 
     Rules that answer the task's labels stay as they are, whoever wrote them.
     """
-    from models.artifacts import save_rules
-
     known = _resolved(registry, task.model, BASELINE)
     if known is not None and set(read_config(registry.fetch(known))["labels"]) == set(task.labels):
         baseline = known

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from features.embed import as_lists
 from models import artifacts
-from models.artifacts import load, save_linear, save_rules
+from models.artifacts import load, save_linear
 from models.fitting import fit
 from models.folder import read_config
 from models.linear import Features, LinearClassifier
-from models.rules import default_rules
+from models.rules import default_rules, save_rules
 from models.steps import classify_step
 from registry.errors import ArtifactError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from models.rules import KeywordRules, default_rules, read_rules, write_rules
+from models.rules import KeywordRules, default_rules, read_rules, save_rules
 from registry.errors import ArtifactError
 
 TIPO = default_rules(
@@ -51,7 +51,7 @@ def test_a_keyword_may_be_several_words() -> None:
 
 
 def test_rules_are_a_file_anyone_can_change(tmp_path: Path) -> None:
-    write_rules(TIPO, tmp_path / "rules.yaml")
+    save_rules(TIPO, tmp_path)
     assert read_rules(tmp_path / "rules.yaml") == TIPO
     assert "información" in (tmp_path / "rules.yaml").read_text(encoding="utf-8")
 
