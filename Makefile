@@ -9,6 +9,8 @@ ifeq ($(UV_FIND_LINKS),)
 # No folder of wheels offers a CPU build of torch, so ask uv for one: the plain build brings CUDA.
 export UV_TORCH_BACKEND ?= cpu
 endif
+# Compiled modules are kept: without them every command takes twice as long to begin.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv

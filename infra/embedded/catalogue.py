@@ -22,6 +22,8 @@ from infra.embedded.ports import LOOPBACK
 
 _FOREIGN = ("PLATA_", "PREFECT_", "MLFLOW_", "_MLFLOW_", "ARGILLA_", "DASK_", "PG", "VIRTUAL_ENV")
 """Settings of the caller's shell that are not meant for our servers."""
+_UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
+"""Set in many container images; our servers would compile thousands of modules at every start."""
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _LEAN = {"PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2", "DO_NOT_TRACK": "1"}
 
@@ -67,7 +69,9 @@ class Unit:
 
 def inherited() -> dict[str, str]:
     """Return our environment without the settings that would confuse a server."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
+    kept.pop(_UNCOMPILED, None)
+    return kept
 
 
 def python_path() -> str:
