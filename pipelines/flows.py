@@ -55,11 +55,11 @@ def run_flow(
     Raises `TenantBusyError` where another process is at it, `ServiceUnavailableError` where Prefect
     does not answer, and whatever error of ours a step ended with.
     """
-    with ports.log.exclusive(tenant, RUN_KIND):
+    with ports.log.exclusive(tenant, RUN_KIND), _talking_to(prefect_api_url):
         planned = open_run(tenant, tasks, ports, at=at, code_version=code_version)
         if planned is None:
             return None
-        with _talking_to(prefect_api_url), tags(*_tags(planned)):
+        with tags(*_tags(planned)):
             seconds = _flow_of(planned, ports, tell)()
         return close_run(planned, ports, seconds=seconds)[0]
 
