@@ -11,16 +11,16 @@ the purpose in a folder of their own, go away at the end. Ratios hold; seconds a
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import json
 import os
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -31,7 +31,6 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from benchmarks.memory import Peak, watched
-from benchmarks.naive import open_script, run_script
 from benchmarks.texts import as_csv, distinct_texts
 from features.e5_package import unpacked
 from infra.embedded.control import remove_data, start
@@ -111,17 +110,17 @@ def measure(settings: Settings, *, rows: int, repeats: int, say: Say) -> Report:
     """Let both sides take turns at `repeats` batches of `rows` texts."""
     files = _Files(settings.home / "texts")
     plata = Plata(settings, files, say)
-    with _peer(plata, files) as (peer, pid):
+    with _peer(plata, files) as peer:
         say(f"warming up with {WARM_UP_ROWS} rows")
         warm = files.batch("calor", WARM_UP_ROWS)
-        peer.submit(run_script, warm).result()
+        peer.run(warm)
         plata.run(warm)
         peaks = Peak(), Peak()
         turns = []
         for number in range(1, repeats + 1):
             batch = files.batch(f"tanda{number}-", rows)
-            with watched([pid], peaks[1]):
-                naive = peer.submit(run_script, batch).result()
+            with watched([peer.pid], peaks[1]):
+                naive = peer.run(batch)
             with watched(plata.processes(), peaks[0]):
                 own = plata.run(batch)
             say(f"turn {number}: naive {naive[ALL]:.1f} s, Plata {own[ALL]:.1f} s")
@@ -221,14 +220,38 @@ class _Files:
         return path
 
 
+class _Peer:
+    """The script in a process of its own, so that its memory and its threads are its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.pid = process.pid
+        self._answer()
+
+    def run(self, texts: Path) -> Seconds:
+        assert self._process.stdin is not None
+        print(texts, file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> Seconds:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the script has ended; what it said stands above"
+        answer: Seconds = json.loads(line)
+        return answer
+
+
 @contextmanager
-def _peer(plata: Plata, files: _Files) -> Iterator[tuple[ProcessPoolExecutor, int]]:
-    """Hold the script in a process of its own, so that its memory and threads are its own."""
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=fresh) as executor:
-        url = plata.endpoints.postgres_url
-        pid = executor.submit(open_script, files.labelled, plata.model, url, CORES).result()
-        yield executor, pid
+def _peer(plata: Plata, files: _Files) -> Iterator[_Peer]:
+    values = (files.labelled, plata.model, plata.endpoints.postgres_url, CORES)
+    command = [sys.executable, "-m", "benchmarks.naive", *map(str, values)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield _Peer(process)
+        finally:
+            process.terminate()
 
 
 @contextmanager
@@ -270,8 +293,8 @@ def _drawn(report: Report) -> Group:
         )
     memory = (
         f"Peak memory: Plata {report.plata_memory:,.0f} MB (program, scheduler, "
-        f"{CORES} workers), naive {report.naive_memory:,.0f} MB; Postgres and the other services "
-        "serve both or stand by, and are not counted."
+        f"{CORES} workers), naive {report.naive_memory:,.0f} MB. Not counted: Postgres, which both "
+        "use, and MLflow and Prefect, which only Plata needs."
     )
     return Group(table, memory, _MORE)
 

@@ -8,7 +8,7 @@ resume, and one model where Plata asks three.
 from __future__ import annotations
 
 import json
-import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,22 +94,21 @@ class Script:
                 )
 
 
-_script: list[Script] = []
-
-
-def open_script(labelled: Path, model: Path, postgres_url: str, threads: int) -> int:
-    """Make this process the peer; return its id."""
-    _script[:] = [Script(labelled, model, postgres_url, threads)]
-    return os.getpid()
-
-
-def run_script(texts: Path) -> Seconds:
-    """Run the script that this process holds."""
-    return _script[0].run(texts)
-
-
 @contextmanager
 def _timed(took: Seconds, step: str) -> Iterator[None]:
     begun = time.perf_counter()
     yield
     took[step] = time.perf_counter() - begun
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the benchmark: a path a line on standard input, seconds as JSON on standard output."""
+    labelled, model, postgres_url, threads = arguments
+    script = Script(Path(labelled), Path(model), postgres_url, int(threads))
+    print(json.dumps({}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(script.run(Path(line.strip()))), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
