@@ -27,12 +27,14 @@ def up(
     """Start the local services and wait until each answers; what runs already is left alone.
 
     A service with a URL in the settings (PLATA_POSTGRES_URL, PLATA_MLFLOW_URL, …) is not started.
+    With Postgres, Plata's own tables are made, or brought up to date.
 
     Examples: plata up, plata up postgres mlflow
     """
     from infra.embedded.control import start, stop
     from infra.embedded.layout import Layout
     from infra.embedded.state import SupervisorState, read_state
+    from lakehouse.control.migrate import migrate
     from lakehouse.settings import Settings
     from serving.cli.progress import Progress
 
@@ -40,7 +42,10 @@ def up(
     before: SupervisorState | None = read_state(Layout.of(settings.home))
     try:
         with Progress(console()) as progress:
-            start(settings, frozenset(services) if services else None, progress.show)
+            only = frozenset(services) if services else None
+            endpoints = start(settings, only, progress.show)
+            if only is None or "postgres" in only:
+                migrate(endpoints.postgres_url)
     except KeyboardInterrupt:
         if before is None:
             stop(settings.home)

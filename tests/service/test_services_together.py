@@ -12,8 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
+from infra.embedded.endpoints import read_endpoints
 from infra.embedded.layout import ROOT
 from infra.embedded.status import read_status
+from lakehouse.control.migrate import migrate
+from lakehouse.settings import Settings
 
 pytestmark = pytest.mark.service
 
@@ -67,6 +70,14 @@ def test_up_again_says_so(plata_services: Any) -> None:
     )
 
 
+def test_what_comes_up_has_platas_own_tables(local: Settings) -> None:
+    done = plata(local.home, "up", "postgres")
+    assert done.returncode == 0, done.stderr
+    endpoints = read_endpoints(local.home)
+    assert endpoints is not None
+    assert migrate(endpoints.postgres_url) == []
+
+
 def test_logs_show_the_end_of_the_right_log(plata_services: Any) -> None:
     assert "database system is ready" in plata(plata_services.home, "logs", "postgres").stdout
 
@@ -110,7 +121,8 @@ def test_dask_workers_import_our_packages_and_little_else(plata_services: Any) -
 
         import lakehouse.settings  # noqa: F401
 
-        return sorted({"torch", "mlflow", "prefect", "lakehouse"} & set(sys.modules))
+        heavy = {"mlflow", "prefect", "argilla", "evidently"}
+        return sorted({*heavy, "lakehouse"} & set(sys.modules))
 
     with Client(plata_services.dask_address, set_as_default=False) as client:
         answers = client.run(loaded)
