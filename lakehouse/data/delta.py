@@ -43,10 +43,13 @@ class DeltaTableStore:
         if opened is None:
             return None
         wanted = None if columns is None else list(columns)
+        reader = self._root.own_reader(table, tenant)
         if run_id is None:
-            return opened.to_pyarrow_dataset().to_table(columns=wanted)
+            return opened.to_pyarrow_dataset(filesystem=reader).to_table(columns=wanted)
         # Files of other runs are left out before pyarrow hears of them: each costs it 0.6 ms.
-        own = opened.to_pyarrow_dataset(file_pruning_predicate=[("run_id", "=", run_id)])
+        own = opened.to_pyarrow_dataset(
+            filesystem=reader, file_pruning_predicate=[("run_id", "=", run_id)]
+        )
         return own.to_table(columns=wanted, filter=pc.field("run_id") == run_id)
 
     def append(

@@ -34,6 +34,16 @@ class LakeRoot:
         """Locate a table: `<lake>/<tenant>/<layer>/<entity>`."""
         return f"{self.uri}/{tenant.tenant_id}/{table.layer}/{table.entity}"
 
+    def own_reader(self, table: TableRef, tenant: TenantContext) -> pafs.FileSystem | None:
+        """Return Arrow's own reader of a table in a folder; None for a bucket.
+
+        The reader delta-rs brings is Python code: where a program ends right after it read,
+        Arrow's threads come back to an interpreter that is gone, and the process aborts.
+        """
+        if "://" in self.uri:
+            return None
+        return pafs.SubTreeFileSystem(self.table_uri(table, tenant), pafs.LocalFileSystem())
+
 
 class FileStore:
     """Immutable files under a tenant's prefix. A file is whole or absent, never half-written."""

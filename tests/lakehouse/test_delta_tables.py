@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -123,3 +126,28 @@ def test_files_lie_in_partitions_of_source_and_day(store: DeltaTableStore, lake:
     (file,) = lake.rglob("*.parquet")
     folder = file.parent.relative_to(lake).as_posix()
     assert folder == "norte/silver/tickets/source=web/day=2026-01-01"
+
+
+LAST_READ = """
+import sys
+from lakehouse.data.delta import DeltaTableStore
+from lakehouse.data.storage import LakeRoot
+from lakehouse.data.tables import Layer, TableRef
+from lakehouse.tenancy import TenantContext
+
+store = DeltaTableStore(LakeRoot(sys.argv[1]))
+table = TableRef(Layer.SILVER, "tickets")
+sys.exit(len(store.scan(table, TenantContext.parse("norte"))))
+"""
+
+
+def test_a_program_that_ends_right_after_it_read_ends_well(
+    store: DeltaTableStore, lake: Path
+) -> None:
+    for minute in range(8):
+        run = run_of(NORTE, minute)
+        store.append(TABLE, rows(run, f"t{minute}"), run)
+    command = [sys.executable, "-c", LAST_READ, str(lake)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    endings = {subprocess.run(command, env=environment, check=False).returncode for _ in range(5)}
+    assert endings == {8}
