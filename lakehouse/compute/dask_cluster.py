@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 
 from distributed import Client
+from distributed.comm import get_address_host_port
 
 from lakehouse.errors import ServiceUnavailableError
 
@@ -14,8 +16,10 @@ class DaskCluster:
 
     def __init__(self, address: str, *, timeout_seconds: float = 15.0) -> None:
         try:
+            # Where nobody listens, the client itself would go on asking until its time is up.
+            socket.create_connection(get_address_host_port(address), timeout_seconds).close()
             self._client = Client(address, timeout=timeout_seconds, set_as_default=False)
-        except (OSError, TimeoutError) as error:
+        except (OSError, ValueError) as error:
             raise ServiceUnavailableError.of("Dask", address, str(error)) from error
 
     def map(self, task: Callable[[bytes], bytes], batches: list[bytes]) -> Iterator[bytes]:
