@@ -64,7 +64,7 @@ bench: setup ## measure rows a second per layer against a naive script, in one r
 	$(BIN)/python -m benchmarks.end_to_end
 
 lock: | $(UV) ## compile requirements.lock from pyproject.toml
-	$(UV) pip compile --quiet pyproject.toml --group dev --python-version 3.11 --no-header --no-emit-find-links --no-emit-index-url -o requirements.lock
+	$(UV) pip compile --quiet --upgrade-package torch pyproject.toml --group dev --python-version 3.11 --no-header --no-emit-find-links --no-emit-index-url -o requirements.lock
 	sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements.lock
 
 clean: ## remove the environment and the state folder (asks nothing: the demo's data go too)
