@@ -1,48 +1,45 @@
 """Model folders: what a model is on disk, and how it comes back, without running foreign code.
 
-`plata.json` says which family a folder is of. A linear model is `model.skops`, opened only where
-every type in it is on our list, and the terms it counts, in `terms.json`; a rules model is
-`rules.yaml`.
+`plata.json` says which family a folder is of. A linear model is its numbers, in
+`weights.safetensors`, and the terms it counts, in `terms.json`; a rules model is `rules.yaml`.
 """
 
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import skops.io
-from sklearn.feature_extraction.text import TfidfVectorizer
-from skops.io.exceptions import UntrustedTypesFoundException
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from features.embed import open_embedder
 from models.classifier import Classifier
 from models.folder import CONFIG_FILE, read_config, write_config, write_json
-from models.linear import Features, LinearClassifier
+from models.linear import Features, LinearClassifier, Weights
 from models.rules import RULES_FILE, read_rules
 from models.zero_shot import ZeroShotClassifier, ZeroShotPrompt
 from registry.errors import ArtifactError
 
-_MODEL_FILE = "model.skops"
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+_WEIGHTS_FILE = "weights.safetensors"
 _TERMS_FILE = "terms.json"
 _OPTIONS = ("analyzer", "ngram_range", "strip_accents", "sublinear_tf", "token_pattern")
-
-TRUSTED_TYPES = (
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._TemperatureScaling",
-    "sklearn.model_selection._split.StratifiedKFold",
-)
-"""Types a model may hold beyond those skops itself knows to be harmless."""
+_WEIGHTS = "coefficients", "intercepts", "sharpness"
 
 
 def save_linear(model: LinearClassifier, folder: Path, *, space: Mapping[str, str]) -> None:
     """Write a linear model; `space` says which embedding model and prompt it was trained on."""
     vectorizers = {"word": model.word, "char": model.char}
     used = {name: v for name, v in vectorizers.items() if v is not None}
-    arrays = {name: v.idf_ for name, v in used.items()}
-    skops.io.dump({"regression": model.regression, "idf": arrays}, folder / _MODEL_FILE)
+    arrays = {f"{name}.idf": v.idf_ for name, v in used.items()}
+    arrays |= {name: np.asarray(getattr(model.weights, name)) for name in _WEIGHTS}
+    kept = {name: np.array(array, np.float64, order="C") for name, array in arrays.items()}
+    save_file(kept, folder / _WEIGHTS_FILE)
     terms = {name: v.get_feature_names_out().tolist() for name, v in used.items()}
     write_json(folder / _TERMS_FILE, terms)
     config: dict[str, Any] = {
@@ -80,6 +77,8 @@ def _options(vectorizer: TfidfVectorizer) -> dict[str, Any]:
 
 
 def _vectorizer(options: Mapping[str, Any], terms: list[str], idf: Any) -> TfidfVectorizer:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     known = {name: options[name] for name in _OPTIONS}
     known["ngram_range"] = tuple(known["ngram_range"])
     vectorizer = TfidfVectorizer(**known, vocabulary=terms)
@@ -89,10 +88,10 @@ def _vectorizer(options: Mapping[str, Any], terms: list[str], idf: Any) -> Tfidf
 
 def _load_linear(folder: Path, config: Mapping[str, Any]) -> LinearClassifier:
     try:
-        parts = skops.io.load(folder / _MODEL_FILE, trusted=list(TRUSTED_TYPES))
+        arrays = load_file(folder / _WEIGHTS_FILE)
         terms = json.loads((folder / _TERMS_FILE).read_text(encoding="utf-8"))
         vectorizers = {
-            name: _vectorizer(options, terms[name], parts["idf"][name])
+            name: _vectorizer(options, terms[name], arrays[f"{name}.idf"])
             for name, options in config["vectorizers"].items()
         }
         return LinearClassifier(
@@ -100,11 +99,17 @@ def _load_linear(folder: Path, config: Mapping[str, Any]) -> LinearClassifier:
             features=Features(config["features"]),
             word=vectorizers.get("word"),
             char=vectorizers.get("char"),
-            regression=parts["regression"],
+            weights=_weights(arrays, len(config["labels"])),
         )
-    except UntrustedTypesFoundException as error:
-        msg = f"{_MODEL_FILE} holds types that are not on the list of trusted ones: {error}"
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        msg = f"'{folder.name}' is not a linear model: {' '.join(str(error).split())}"
         raise ArtifactError(msg) from error
-    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
-        msg = f"{_MODEL_FILE} cannot be opened: {' '.join(str(error).split())}"
-        raise ArtifactError(msg) from error
+
+
+def _weights(arrays: Mapping[str, Any], labels: int) -> Weights:
+    coefficients, intercepts, sharpness = (arrays[name] for name in _WEIGHTS)
+    if coefficients.ndim != 2 or (len(coefficients), intercepts.shape) != (labels, (labels,)):
+        found = f"coefficients {coefficients.shape} and intercepts {intercepts.shape}"
+        msg = f"{_WEIGHTS_FILE} has {found}, expected {labels} rows, one a label"
+        raise ArtifactError(msg)
+    return Weights(coefficients, intercepts, sharpness.item())

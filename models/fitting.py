@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from models.linear import Features, LinearClassifier, matrix, texts
+from models.linear import Features, LinearClassifier, Weights, matrix, texts
 
 FOLDS = 5
 _STRENGTH = 10.0
@@ -38,7 +38,16 @@ def fit(
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     calibrated = CalibratedClassifierCV(regression, method="temperature", cv=folds, ensemble=False)
     calibrated.fit(given, truth)
-    return LinearClassifier(labels, features, word, char, calibrated)
+    return LinearClassifier(labels, features, word, char, _weights(calibrated))
+
+
+def _weights(calibrated: CalibratedClassifierCV) -> Weights:
+    """Take out the numbers; of two labels scikit-learn keeps only the second's."""
+    (fitted,) = calibrated.calibrated_classifiers_
+    coefficients, intercepts = fitted.estimator.coef_, fitted.estimator.intercept_
+    if len(coefficients) == 1:
+        coefficients, intercepts = (np.concatenate([-w, w]) for w in (coefficients, intercepts))
+    return Weights(coefficients, intercepts, float(fitted.calibrators[0].beta_))
 
 
 def _vectorizers(rows: pa.Table) -> tuple[TfidfVectorizer, TfidfVectorizer]:

@@ -8,17 +8,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.feature_extraction.text import TfidfVectorizer
+from scipy.special import softmax
 
 from features.embed import as_matrix, flat
 from models.classifier import Probabilities, best
+
+if TYPE_CHECKING:  # a worker that reads embeddings alone never imports scikit-learn
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 _MOST_SHOWN = 4
 _SHORTEST = 4
@@ -45,6 +47,27 @@ class Features(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """What a calibrated logistic regression learned.
+
+    `coefficients` has a row a label and a column a feature, `intercepts` a number a label. The
+    scores are divided by one temperature (Guo et al., 2017); `sharpness` is its inverse.
+    """
+
+    coefficients: NDArray[np.float64]
+    intercepts: NDArray[np.float64]
+    sharpness: float
+
+    def probabilities(self, given: Any) -> Probabilities:
+        """Return the labels' probabilities, a row a text.
+
+        Each row is summed by itself, so an answer does not depend on the texts beside it.
+        """
+        scores = sparse.csr_array(given) @ self.coefficients.T + self.intercepts
+        return np.asarray(softmax(self.sharpness * scores, axis=1), np.float64)
+
+
+@dataclass(frozen=True, slots=True)
 class LinearClassifier:
     """A fitted model. `word` and `char` are None where it reads only embeddings."""
 
@@ -52,33 +75,25 @@ class LinearClassifier:
     features: Features
     word: TfidfVectorizer | None
     char: TfidfVectorizer | None
-    regression: CalibratedClassifierCV
+    weights: Weights
 
     def predict_proba(self, rows: pa.Table) -> Probabilities:
         """Return calibrated probabilities."""
         if len(rows) == 0:
             return np.zeros((0, len(self.labels)))
-        given = matrix(rows, self.features, self.word, self.char)
-        return np.asarray(self.regression.predict_proba(given), np.float64)
+        return self.weights.probabilities(matrix(rows, self.features, self.word, self.char))
 
     def explain(self, rows: pa.Table, probabilities: Probabilities) -> list[str]:
         """Name the words of the text that weigh most for the chosen label."""
         if self.word is None:
             return ["Por semejanza con textos ya etiquetados."] * len(rows)
-        weights = self._word_weights()
         given = self.word.transform(texts(rows))
         terms = self.word.get_feature_names_out()
+        weights = self.weights.coefficients[:, : len(terms)]
         return [
             _reason(given[row], weights[label], terms)
             for row, label in enumerate(best(probabilities))
         ]
-
-    def _word_weights(self) -> NDArray[np.float64]:
-        """Return the regression's weights for words: a row a label, a column a term."""
-        weights = self.regression.calibrated_classifiers_[0].estimator.coef_
-        both = np.vstack([-weights, weights]) if len(weights) == 1 else weights
-        assert self.word is not None
-        return np.asarray(both[:, : len(self.word.vocabulary_)], np.float64)
 
 
 def matrix(

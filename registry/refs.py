@@ -76,7 +76,7 @@ class VersionInfo:
 class ModelPackage:
     """A model as it is handed to the registry.
 
-    `folder` holds only open formats (skops, safetensors, ONNX, JSON, Parquet). `card` is Markdown.
+    `folder` holds only open formats (safetensors, ONNX, JSON, YAML, Parquet). `card` is Markdown.
     `figures` are pictures by file name. `data` describes the training data: `name`, `digest` and
     what else is worth showing. `inputs` are the columns a row must have, `text` or `embedding`;
     `example` is one such row, and quotes no real text.

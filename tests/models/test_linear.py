@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-import skops.io
 from numpy.typing import NDArray
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
 
-from features.embed import as_lists
-from models import artifacts
+from features.embed import as_lists, as_matrix
 from models.artifacts import load, save_linear
-from models.fitting import fit
-from models.folder import read_config
+from models.fitting import FOLDS, fit
+from models.folder import read_config, write_config
 from models.linear import Features, LinearClassifier
 from models.rules import default_rules, save_rules
 from models.steps import classify_step
@@ -104,17 +107,51 @@ def test_a_model_that_answers_other_labels_is_refused(tmp_path: Path) -> None:
         classify_step(str(tmp_path), ["a", "c"])
 
 
-def test_a_type_that_is_not_on_our_list_is_never_opened(tmp_path: Path) -> None:
-    save_linear(fitted(Features.TFIDF), tmp_path, space={})
-    skops.io.dump({"regression": Path("/"), "idf": {}}, tmp_path / "model.skops")
-    with pytest.raises(ArtifactError, match="not on the list of trusted"):
+def test_the_numbers_answer_as_scikit_learn_does() -> None:
+    rows, truth = corpus()
+    for kept in (truth < 3, truth < 2):
+        part, own = rows.filter(pa.array(kept)), truth[kept]
+        model = fit(part, own, LABELS[: own.max() + 1], features=Features.EMBEDDING, seed=1)
+        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=1)
+        regression = LogisticRegression(
+            C=10.0, class_weight="balanced", max_iter=2_000, random_state=1
+        )
+        peer = CalibratedClassifierCV(regression, method="temperature", cv=folds, ensemble=False)
+        given = as_matrix(part["embedding"]).astype(np.float64)
+        expected = peer.fit(given, own).predict_proba(given)
+        np.testing.assert_allclose(model.predict_proba(part), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("features", list(Features))
+def test_an_answer_does_not_depend_on_the_texts_beside_it(features: Features) -> None:
+    rows, _ = corpus()
+    model = fitted(features)
+    alone = np.vstack([model.predict_proba(rows.slice(n, 1)) for n in range(len(rows))])
+    assert (alone == model.predict_proba(rows)).all()
+
+
+def test_numbers_for_other_labels_are_refused(tmp_path: Path) -> None:
+    save_linear(fitted(Features.EMBEDDING), tmp_path, space={})
+    write_config(tmp_path, read_config(tmp_path) | {"labels": ["agua", "luz"]})
+    with pytest.raises(ArtifactError, match="expected 2 rows, one a label"):
         load(tmp_path)
 
 
-def test_nothing_needs_more_trust_than_it_is_given(tmp_path: Path) -> None:
-    save_linear(fitted(Features.BOTH), tmp_path, space={})
-    asked = skops.io.get_untrusted_types(file=tmp_path / "model.skops")
-    assert set(asked) == set(artifacts.TRUSTED_TYPES)
+@pytest.mark.parametrize("content", [b"", b"\x80\x04cposix\nsystem\n", b"\xff" * 64])
+def test_a_file_that_is_not_numbers_is_refused(tmp_path: Path, content: bytes) -> None:
+    save_linear(fitted(Features.TFIDF), tmp_path, space={})
+    (tmp_path / "weights.safetensors").write_bytes(content)
+    with pytest.raises(ArtifactError, match="is not a linear model"):
+        load(tmp_path)
+
+
+def test_a_model_of_embeddings_alone_is_opened_without_scikit_learn(tmp_path: Path) -> None:
+    save_linear(fitted(Features.EMBEDDING), tmp_path, space={})
+    program = (
+        "import sys; from pathlib import Path; from models.artifacts import load;"
+        "load(Path(sys.argv[1])); sys.exit('sklearn' in sys.modules or 'torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
 
 
 @pytest.mark.parametrize("config", ["", "[]", '{"family": "pickle"}', '{"family": "linear"}'])
