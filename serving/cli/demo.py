@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -43,6 +45,8 @@ def demo(
     from pipelines.real_data import real as real_scenarios
     from pipelines.scenario import bundled
 
+    if picture is not None:
+        _check_writable(picture)
     scenarios = (*bundled(), *(() if real is None else real_scenarios(real)))
     screen = Console(stderr=True, highlight=False) if as_json else console()
     view = StageView(screen)
@@ -161,7 +165,23 @@ def _save(summary: Mapping[str, Any], picture: Path) -> None:
         "argilla_owner": hidden,
         "tenants": [{**tenant, "reviewer": hidden} for tenant in summary["tenants"]],
     }
-    with picture.open("w", encoding="utf-8") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         canvas = Console(record=True, width=PICTURE_WIDTH, file=nowhere, highlight=False)
         canvas.print(_screen(safe))
-    canvas.save_svg(str(picture), title="plata demo")
+    drawn = canvas.export_svg(title="plata demo")
+    picture.write_text(_WEB_FONT.sub("", drawn), encoding="utf-8")
+
+
+_WEB_FONT = re.compile(r"@font-face {.*?}", re.DOTALL)
+"""Rich's pictures ask the network for their font; the reader's own monospace serves as well."""
+
+
+def _check_writable(picture: Path) -> None:
+    from lakehouse.errors import InputError
+
+    if picture.is_dir() or not os.access(picture.absolute().parent, os.W_OK | os.X_OK):
+        msg = (
+            f"the picture cannot be written to '{picture}'; "
+            "name a file in a folder that exists and is yours to write"
+        )
+        raise InputError(msg)

@@ -69,6 +69,7 @@ def test_every_command_that_prints_data_prints_json_too(name: str) -> None:
         (("tenants", "create", "Norte!"), "is not a tenant name"),
         (("tenants", "create", "norte", "--config", "nowhere.yaml"), "no configuration file"),
         (("demo", "--real", "nowhere"), "expected the folder of the real data sets"),
+        (("demo", "--picture", "nowhere/demo.svg"), "name a file in a folder that exists"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
