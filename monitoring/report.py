@@ -18,7 +18,8 @@ from monitoring.drift import COLUMNS, ColumnDrift
 from monitoring.errors import ReportError
 
 INPUTS = ("reference.parquet", "current.parquet")
-HTML, JSON, NUMBERS = "report.html", "report.json", "numbers.json"
+LIMITS, NUMBERS = "limits.json", "numbers.json"
+HTML, JSON = "report.html", "report.json"
 
 _SECONDS_A_REPORT = 300
 _ROOT = Path(__file__).parents[1]
@@ -26,11 +27,15 @@ _ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class ReportOrder:
-    """A report to draw. Both tables have the columns `COLUMNS`, rows, and no null."""
+    """A report to draw. Both tables have the columns `COLUMNS`, rows, and no null.
+
+    `risk` is how likely a column of equal populations may be called drifted.
+    """
 
     reference: pa.Table
     current: pa.Table
     folder: Path
+    risk: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ def _prepared(order: ReportOrder, desk: Path) -> Path:
     desk.mkdir()
     for table, name in zip((order.reference, order.current), INPUTS, strict=True):
         pq.write_table(table.select(COLUMNS), desk / name)
+    (desk / LIMITS).write_text(json.dumps({"risk": order.risk}), encoding="utf-8")
     return desk
 
 

@@ -28,6 +28,6 @@ METHODS = {
     PSI: "PSI",
     DOMAIN_AUC: "AUC de dominio",
     "evidently_jensenshannon": "Evidently: Jensen-Shannon",
-    "evidently_wasserstein": "Evidently: Wasserstein normalizada",
+    "evidently_ks": "Evidently: Kolmogórov-Smirnov (valor p)",
     "evidently_model": "Evidently: AUC de clasificador",
 }

@@ -211,7 +211,7 @@ def _order(
     before, after = (
         sample(rows, policy.report_rows, seed=run.seed) for rows in (reference, current)
     )
-    return ReportOrder(before, after, folder)
+    return ReportOrder(before, after, folder, policy.risk)
 
 
 def _watched(subject: Subject, report: DriftReport, drawn: DrawnReport | None) -> Watched:

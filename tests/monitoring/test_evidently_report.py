@@ -16,6 +16,8 @@ from monitoring.errors import ReportError
 from monitoring.report import DrawnReport, ReportOrder, draw_reports
 from monitoring.words import METHODS
 
+RISK = 0.001
+
 
 def tickets(rows: int, *, seed: int, moved: float = 0.0) -> pa.Table:
     random = np.random.default_rng(seed)
@@ -37,11 +39,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def drawn(folder: Path) -> DrawnReport:
-    moved = ReportOrder(tickets(120, seed=1), tickets(90, seed=2, moved=1.5), folder)
-    same = ReportOrder(tickets(120, seed=1), tickets(90, seed=3), folder.with_name("run-2"))
+    moved = ReportOrder(tickets(120, seed=1), tickets(90, seed=2, moved=1.5), folder, RISK)
+    same = ReportOrder(tickets(120, seed=1), tickets(90, seed=3), folder.with_name("run-2"), RISK)
     first, second = draw_reports([moved, same])
     assert second.html.parent.name == "run-2"
-    assert second.columns != first.columns
+    assert [column for column in second.columns if column.drifted] == []
+    assert "Dataset Drift is NOT detected" in second.html.read_text(encoding="utf-8")
     return first
 
 
@@ -77,7 +80,7 @@ def test_nothing_is_left_but_the_two_files(drawn: DrawnReport, folder: Path) -> 
 def test_a_report_that_cannot_be_drawn_says_so_in_one_line(tmp_path: Path) -> None:
     nothing = tickets(60, seed=1).slice(0, 0)
     with pytest.raises(ReportError, match="Evidently could not draw its report: "):
-        draw_reports([ReportOrder(nothing, nothing, tmp_path)])
+        draw_reports([ReportOrder(nothing, nothing, tmp_path, RISK)])
     assert list(tmp_path.iterdir()) == []
 
 

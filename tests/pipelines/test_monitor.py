@@ -165,7 +165,7 @@ def sketch(orders: Sequence[ReportOrder]) -> list[DrawnReport]:
     for order in orders:
         order.folder.mkdir(parents=True, exist_ok=True)
         (order.folder / "report.html").write_text("<p>informe</p>", encoding="utf-8")
-    number = ColumnDrift("score", "evidently_wasserstein", 0.04, 0.1, False)
+    number = ColumnDrift("score", "evidently_ks", 0.04, 0.001, False)
     return [
         DrawnReport(order.folder / "report.html", order.folder / "report.json", (number,))
         for order in orders
@@ -220,7 +220,7 @@ def test_the_numbers_and_the_page_are_on_record(house: House) -> None:
     assert page.is_file()
     methods = {(m.feature, m.method) for m in record.measures}
     assert methods >= {("embedding", "domain_auc"), ("score", "psi")}
-    assert ("score", "evidently_wasserstein") in methods
+    assert ("score", "evidently_ks") in methods
 
 
 def test_watching_twice_replaces_what_the_run_recorded(house: House) -> None:
