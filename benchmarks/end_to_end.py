@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,7 +110,7 @@ def measure(settings: Settings, *, rows: int, repeats: int, say: Say) -> Report:
     """Let both sides take turns at `repeats` batches of `rows` texts."""
     files = _Files(settings.home / "texts")
     plata = Plata(settings, files, say)
-    with _peer(plata, files) as peer:
+    with closing(plata), _peer(plata, files) as peer:
         say(f"warming up with {WARM_UP_ROWS} rows")
         warm = files.batch("calor", WARM_UP_ROWS)
         peer.run(warm)
@@ -196,6 +196,10 @@ class Plata:
         assert manifest is not None, "a file that had not landed before has rows to run"
         took = {"ingest": ingested, **manifest.seconds}
         return {**took, REST: total - sum(took.values()), ALL: total}
+
+    def close(self) -> None:
+        """Leave the services, which are about to stop."""
+        self._platform.close()
 
     def processes(self) -> list[int]:
         """Return the processes that do the work: this one, the scheduler and the workers."""

@@ -56,6 +56,11 @@ class Platform:
         """The control plane's database."""
         return Postgres(self.endpoints.postgres_url)
 
+    def close(self) -> None:
+        """Leave what does not end by itself; to be called before its service is stopped."""
+        if "cluster" in vars(self):
+            self.cluster.close()
+
     @cached_property
     def tenants(self) -> TenantDirectory:
         """Who the tenants are."""

@@ -24,6 +24,10 @@ class Cluster(Protocol):
         """Run `task` over every batch and yield the results in the order of `batches`."""
         ...
 
+    def close(self) -> None:
+        """Leave; what the workers have loaded stays loaded."""
+        ...
+
 
 def map_batches(
     rows: pa.Table,

@@ -36,7 +36,7 @@ def ports() -> Iterator[Any]:
                 yield pytest.param(method, id=f"{port.__name__}.{name}")
 
 
-@pytest.mark.parametrize("method", ports())
+@pytest.mark.parametrize("method", list(ports()))
 def test_the_call_names_its_tenant(method: Callable[..., Any]) -> None:
     assert {TenantContext, RunContext} & set(get_type_hints(method).values())
 
