@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from textwrap import shorten
+
 import pyarrow as pa
 
 from features.embed import EmbeddingSpace, as_matrix
 from features.index import EmbeddingIndex, Neighbour
+from labeling.masking import masked
 from lakehouse.compute.batches import map_batches
 from lakehouse.control.runs import RunLog, RunStatus
+from lakehouse.data.tables import TableStore
 from lakehouse.errors import InputError
 from lakehouse.tenancy import TenantContext
+from pipelines.answered import first_words
 from pipelines.enrich import ModelSteps
 from pipelines.errors import NothingToDoError
 from pipelines.plan import RUN_KIND, EnrichmentPlan, RunPlan
@@ -43,6 +49,18 @@ def search_tickets(
     vector = as_matrix(question["embedding"])[0]
     space = EmbeddingSpace.of(plan.embedding, plan.embedding_prompt, len(vector))
     return index.search(vector, space, tenant, k=k)
+
+
+def openings(
+    found: Sequence[Neighbour], tenant: TenantContext, store: TableStore, *, letters: int = 90
+) -> dict[str, str]:
+    """Return, by ticket, the first `letters` of what the citizen wrote, personal data masked."""
+    tickets = pa.chunked_array([[neighbour.ticket_id for neighbour in found]], pa.string())
+    words = first_words(tickets, tenant, store)
+    return {
+        row["ticket_id"]: shorten(masked(row["text"]), letters, placeholder=" …")
+        for row in words.select(["ticket_id", "text"]).to_pylist()
+    }
 
 
 def newest_enrichment(tenant: TenantContext, log: RunLog) -> EnrichmentPlan:

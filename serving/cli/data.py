@@ -213,14 +213,17 @@ def search(
     text: Annotated[str, typer.Argument(help="What to look for, in plain words.")],
     tenant: OfTenant,
     k: Annotated[int, typer.Option("-k", min=1, max=500, help="How many.")] = 10,
+    words: Annotated[
+        bool, typer.Option("--words", help="Also how each begins, personal data masked.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find the tickets that mean what a text means. Shows no text of a ticket.
+    """Find the tickets that mean what a text means. Shows no text of a ticket unless asked to.
 
-    Example: plata search "cobro doble en la factura" --tenant alcaldia-norte -k 5
+    Example: plata search "cobro doble en la factura" --tenant alcaldia-norte -k 5 --words
     """
     from pipelines.bootstrap import open_platform
-    from pipelines.search import search_tickets
+    from pipelines.search import openings, search_tickets
 
     platform = open_platform()
     ports = platform.run_ports
@@ -233,6 +236,7 @@ def search(
         index=platform.index,
         k=k,
     )
+    begins = openings(found, platform.tenant(tenant), platform.store) if words else {}
     rows = [
         {
             "similarity": round(n.similarity, 4),
@@ -240,16 +244,24 @@ def search(
             "day": n.day.isoformat(),
             "ticket_id": n.ticket_id,
             "run_id": n.run_id,
+            **({"text": begins.get(n.ticket_id)} if words else {}),
         }
         for n in found
     ]
+    columns = {
+        "similarity": "similitud",
+        "label": "etiqueta",
+        "day": "fecha",
+        "ticket_id": "radicado",
+        **({"text": "comienza"} if words else {}),
+    }
     emit(
         rows,
         as_json=as_json,
         table=lambda: grid(
             f"{tenant}: solicitudes parecidas",
-            ["similitud", "etiqueta", "fecha", "radicado"],
-            [[r["similarity"], r["label"], r["day"], r["ticket_id"]] for r in rows],
+            [*columns.values()],
+            [[row[name] for name in columns] for row in rows],
         ),
     )
 

@@ -98,6 +98,8 @@ def test_texts_go_from_a_file_to_gold_and_are_found_again(
     assert len(found) == 2
     assert found[0]["similarity"] == pytest.approx(1.0, abs=1e-2)
     assert "No hay luz" not in json.dumps(found, ensure_ascii=False)
+    worded = plata("search", "No hay luz", "-t", tenant, "-k", "2", "--words")
+    assert worded[0]["text"].startswith("No hay luz")
 
     listed = plata("runs", "list", "-t", tenant)
     assert [(r["run_id"], r["status"]) for r in listed] == [(run_id, "COMPLETED")]
