@@ -6,8 +6,9 @@ declared; the newest answer counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 import polars as pl
 import pyarrow as pa
@@ -92,18 +93,54 @@ def _frame(contract: Contract, rows: pa.Table | None) -> pl.DataFrame:
     return frame.select(columns)
 
 
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """One view of Silver made ready to count.
+
+    `answers` are the champions' newest, `labels` people's newest, `typed` the tickets with the type
+    that counts.
+    """
+
+    view: SilverView
+    answers: pl.DataFrame
+    labels: pl.DataFrame
+    typed: pl.DataFrame
+
+    @classmethod
+    def of(cls, view: SilverView) -> Counting:
+        """Decide once what every table counts with."""
+        labels = newest_labels(view.labels)
+        answers = newest_champions(view.classifications)
+        return cls(view, answers, labels, with_type(view.tickets, answers, labels))
+
+
+Count = Callable[[Counting], pl.DataFrame]
+"""Count a table of Gold: its key and its measures."""
+
+Members = Callable[[Counting, date], pl.DataFrame]
+"""Say which tickets make a table's numbers of one day: `ticket_id` and the key, a row for each time
+a ticket counts; a boolean column where a measure counts only some of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kpi:
+    """One table of Gold: how it is counted, and which tickets stand behind a number of it.
+
+    Both read the same rows, so that a number and its tickets cannot come apart. `measure` is the
+    column that counts every member.
+    """
+
+    measure: str
+    count: Count
+    members: Members
+
+
 def count_gold(view: SilverView, run: RunContext) -> Figures:
     """Count every table of Gold from one view of Silver."""
-    labels = newest_labels(view.labels)
-    answers = newest_champions(view.classifications)
-    typed = with_type(view.tickets, answers, labels)
-    counted = {
-        KPI_VOLUME_DAILY: _volume(typed),
-        KPI_TYPE_DAILY: _types(view.tickets, answers, labels),
-        KPI_BACKLOG_DAILY: _backlog(typed, view.status_events),
-        KPI_MLOPS_DAILY: _mlops(answers, labels),
+    counting = Counting.of(view)
+    return {
+        contract: _as_rows(contract, kpi.count(counting), run) for contract, kpi in KPIS.items()
     }
-    return {contract: _as_rows(contract, frame, run) for contract, frame in counted.items()}
 
 
 def newest_champions(classifications: pl.DataFrame) -> pl.DataFrame:
@@ -137,43 +174,79 @@ def with_type(tickets: pl.DataFrame, answers: pl.DataFrame, labels: pl.DataFrame
     )
 
 
-def _volume(typed: pl.DataFrame) -> pl.DataFrame:
-    return typed.group_by("day", "source_channel", "pqrs_type").agg(_count("tickets"))
+_VOLUME_KEY = ["day", "source_channel", "pqrs_type"]
+_TYPE_KEY = ["day", "task", "label"]
+_BACKLOG_KEY = ["pqrs_type", "geo_region"]
+_MLOPS_KEY = ["day", "task", "model"]
 
 
-def _types(tickets: pl.DataFrame, answers: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
+def _volume(counting: Counting) -> pl.DataFrame:
+    return counting.typed.group_by(_VOLUME_KEY).agg(_count("tickets"))
+
+
+def _volume_members(counting: Counting, day: date) -> pl.DataFrame:
+    return counting.typed.filter(day=day).select("ticket_id", *_VOLUME_KEY)
+
+
+def _types(counting: Counting) -> pl.DataFrame:
+    return _said(counting).group_by(_TYPE_KEY).agg(_count("tickets"))
+
+
+def _type_members(counting: Counting, day: date) -> pl.DataFrame:
+    return _said(counting).filter(day=day)
+
+
+def _said(counting: Counting) -> pl.DataFrame:
+    """Give what was said of each ticket and task: a person's word, else the champion's."""
+    answers, labels = counting.answers, counting.labels
     said = answers.join(labels, on=["ticket_id", "task"], how="full", coalesce=True)
     return (
         said.with_columns(pl.coalesce("label", "predicted_label").alias("label"))
         .drop("day")
-        .join(tickets.select("ticket_id", "day"), on="ticket_id")
-        .group_by("day", "task", "label")
-        .agg(_count("tickets"))
+        .join(counting.view.tickets.select("ticket_id", "day"), on="ticket_id")
+        .select("ticket_id", *_TYPE_KEY)
     )
 
 
-def _backlog(typed: pl.DataFrame, status_events: pl.DataFrame) -> pl.DataFrame:
-    """Count the open tickets at the end of each day on which anything happened or could have.
+def _backlog(counting: Counting) -> pl.DataFrame:
+    """Count the open tickets at the end of each day on which anything happened or could have."""
+    changes = _changes(counting)
+    if changes.is_empty():
+        return changes.select("day", *_BACKLOG_KEY, pl.lit(0, pl.Int64).alias("open_tickets"))
+    daily = changes.group_by("day", *_BACKLOG_KEY).agg(pl.col("change").sum())
+    first, last = daily.select(pl.col("day").min(), pl.col("day").max().alias("last")).row(0)
+    days = pl.date_range(first, last, interval="1d", eager=True).alias("day")
+    grid = days.to_frame().join(daily.select(_BACKLOG_KEY).unique(), how="cross")
+    running = pl.col("change").fill_null(0).cum_sum().over(_BACKLOG_KEY)
+    return (
+        grid.join(daily, on=["day", *_BACKLOG_KEY], how="left")
+        .sort("day")
+        .with_columns(running.alias("open_tickets"))
+        .filter(pl.col("open_tickets") != 0)
+        .select("day", *_BACKLOG_KEY, "open_tickets")
+    )
+
+
+def _backlog_members(counting: Counting, day: date) -> pl.DataFrame:
+    changes = _changes(counting)
+    until = changes.filter((pl.col("day") <= day) & (pl.lit(day) <= pl.col("day").max()))
+    return (
+        until.group_by("ticket_id", *_BACKLOG_KEY)
+        .agg(pl.col("change").sum())
+        .filter(pl.col("change") > 0)
+        .select("ticket_id", pl.lit(day).alias("day"), *_BACKLOG_KEY)
+    )
+
+
+def _changes(counting: Counting) -> pl.DataFrame:
+    """Say when each ticket was opened (1) and closed (-1).
 
     A ticket is open from its creation until a terminal state, and again once reopened.
     """
-    keys = ["pqrs_type", "geo_region"]
-    known = typed.select("ticket_id", *keys)
+    typed = counting.typed
     opened = typed.select("ticket_id", "day", pl.lit(1, pl.Int64).alias("change"))
-    changes = pl.concat([opened, _turns(status_events, typed)]).join(known, on="ticket_id")
-    if changes.is_empty():
-        return changes.select("day", *keys, pl.lit(0, pl.Int64).alias("open_tickets"))
-    daily = changes.group_by("day", *keys).agg(pl.col("change").sum())
-    first, last = daily.select(pl.col("day").min(), pl.col("day").max().alias("last")).row(0)
-    days = pl.date_range(first, last, interval="1d", eager=True).alias("day")
-    grid = days.to_frame().join(daily.select(keys).unique(), how="cross")
-    return (
-        grid.join(daily, on=["day", *keys], how="left")
-        .sort("day")
-        .with_columns(pl.col("change").fill_null(0).cum_sum().over(keys).alias("open_tickets"))
-        .filter(pl.col("open_tickets") != 0)
-        .select("day", *keys, "open_tickets")
-    )
+    turns = _turns(counting.view.status_events, typed)
+    return pl.concat([opened, turns]).join(typed.select("ticket_id", *_BACKLOG_KEY), on="ticket_id")
 
 
 def _turns(status_events: pl.DataFrame, typed: pl.DataFrame) -> pl.DataFrame:
@@ -196,23 +269,46 @@ def _turns(status_events: pl.DataFrame, typed: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _mlops(answers: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
-    model = pl.concat_str("model_name", "model_version", separator="/")
-    human = pl.col("label").is_not_null()
-    review = pl.col("decision") == "review"
+def _mlops(counting: Counting) -> pl.DataFrame:
     return (
-        answers.join(labels, on=["ticket_id", "task"], how="left")
-        .group_by("day", "task", model.alias("model"))
+        _judged(counting)
+        .group_by(_MLOPS_KEY)
         .agg(
             _count("classified"),
-            (~review).sum().cast(pl.Int64).alias("accepted"),
-            review.sum().cast(pl.Int64).alias("review"),
-            (~review).mean().alias("automation_rate"),
+            pl.col("accepted", "review").sum().cast(pl.Int64),
+            pl.col("accepted").mean().alias("automation_rate"),
             pl.col("score").sort().mean().alias("mean_score"),
-            human.sum().cast(pl.Int64).alias("labelled"),
-            (pl.col("label") == pl.col("predicted_label")).sum().cast(pl.Int64).alias("agreed"),
+            pl.col("labelled", "agreed").sum().cast(pl.Int64),
         )
     )
+
+
+def _mlops_members(counting: Counting, day: date) -> pl.DataFrame:
+    return _judged(counting).filter(day=day).drop("score")
+
+
+def _judged(counting: Counting) -> pl.DataFrame:
+    """Give each champion's answer, what was decided about it, and whether a person agreed."""
+    review = pl.col("decision") == "review"
+    return counting.answers.join(counting.labels, on=["ticket_id", "task"], how="left").select(
+        "ticket_id",
+        "day",
+        "task",
+        pl.concat_str("model_name", "model_version", separator="/").alias("model"),
+        "score",
+        (~review).alias("accepted"),
+        review.alias("review"),
+        pl.col("label").is_not_null().alias("labelled"),
+        (pl.col("label") == pl.col("predicted_label")).fill_null(False).alias("agreed"),
+    )
+
+
+KPIS: Mapping[Contract, Kpi] = {
+    KPI_VOLUME_DAILY: Kpi("tickets", _volume, _volume_members),
+    KPI_TYPE_DAILY: Kpi("tickets", _types, _type_members),
+    KPI_BACKLOG_DAILY: Kpi("open_tickets", _backlog, _backlog_members),
+    KPI_MLOPS_DAILY: Kpi("classified", _mlops, _mlops_members),
+}
 
 
 def _count(name: str) -> pl.Expr:

@@ -5,6 +5,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from contracts.contract import Contract
 from contracts.tables import (
@@ -20,7 +22,7 @@ from contracts.tables import (
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from pipelines.errors import RunFailedError
-from pipelines.gold import SilverView, check_gold, count_gold, require
+from pipelines.gold import KPIS, Counting, SilverView, check_gold, count_gold, require
 
 AT = datetime(2026, 1, 10, tzinfo=UTC)
 RUN = RunContext.begin(TenantContext.parse("norte"), kind="run", at=AT)
@@ -165,3 +167,46 @@ def test_a_sum_that_does_not_agree_with_silver_fails_the_run_and_says_by_how_muc
     figures = count_gold(view([ticket("a"), ticket("b")]), RUN)
     with pytest.raises(RunFailedError, match=r"found 2, expected 1"):
         require(check_gold(figures, silver))
+
+
+NAMES = st.sampled_from("abcde")
+DAYS = st.sampled_from([MONDAY, TUESDAY, WEDNESDAY])
+KINDS = st.sampled_from(["peticion", "queja", "reclamo"])
+
+
+@st.composite
+def silvers(draw: st.DrawFn) -> SilverView:
+    """Draw a small Silver: tickets, answers of several runs, moves, and labels, also of others."""
+    tickets = draw(st.dictionaries(NAMES, st.tuples(DAYS, KINDS | st.none()), min_size=1))
+    answers = [
+        answer(name, kind, day=tickets[name][0], inference_timestamp=AT.replace(day=number + 1))
+        for number, (name, kind) in enumerate(
+            draw(st.lists(st.tuples(st.sampled_from(sorted(tickets)), KINDS), max_size=8))
+        )
+    ]
+    labels = [
+        label(name, kind)
+        for name, kind in draw(st.dictionaries(NAMES, KINDS)).items()
+        if name in tickets
+    ]
+    states = st.sampled_from(["RADICATED", "CLOSED", "REOPENED", "ARCHIVED"])
+    moves = [
+        moved(*move)
+        for move in draw(st.sets(st.tuples(st.sampled_from(sorted(tickets)), states, DAYS)))
+    ]
+    rows = [ticket(name, day, pqrs_type=kind) for name, (day, kind) in tickets.items()]
+    return view(rows, answers, labels, moves)
+
+
+@settings(max_examples=60, deadline=None)
+@given(silvers())
+def test_every_number_is_the_number_of_its_tickets(silver: SilverView) -> None:
+    figures = count_gold(silver, RUN)
+    counting = Counting.of(silver)
+    for contract, kpi in KPIS.items():
+        for row in figures[contract].to_pylist():
+            behind = kpi.members(counting, row["day"])
+            mine = behind.filter(**{name: row[name] for name in contract.key})
+            assert mine.height == row[kpi.measure], (contract, row)
+            parts = [name for name, kind in mine.schema.items() if kind == pl.Boolean]
+            assert {name: mine[name].sum() for name in parts} == {name: row[name] for name in parts}
