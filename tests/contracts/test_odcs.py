@@ -28,7 +28,7 @@ schema:
     logicalType: object
     properties:
       - {name: b, logicalType: integer, physicalType: long, primaryKey: true, primaryKeyPosition: 2}
-      - {name: a, logicalType: string, physicalType: string, primaryKey: true, primaryKeyPosition: 1}
+      - {name: a, logicalType: string, physicalType: string, primaryKey: true}
       - name: at
         logicalType: timestamp
         physicalType: timestamp
