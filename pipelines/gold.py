@@ -30,6 +30,7 @@ from contracts.tables import (
 from lakehouse.control.runs import QualityResult
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
+from lakehouse.tenancy import TenantContext
 from pipelines.answered import CHAMPION
 from pipelines.errors import RunFailedError
 from pipelines.steps import OnStep, write
@@ -73,16 +74,28 @@ _COLUMNS = {
 
 def read_silver(run: RunContext, store: TableStore, *, labels_at: int | None) -> SilverView:
     """Read Silver as this run left it; labels, which others write, at the planned version."""
+    heads = {contract: store.head(contract.table, run.tenant) for contract in _COLUMNS}
+    versions = {str(c.table): None if head is None else head.version for c, head in heads.items()}
+    return silver_at({**versions, str(LABELS.table): labels_at}, run.tenant, store)
 
-    def frame(contract: Contract, at: int | None = None) -> pl.DataFrame:
+
+def silver_at(
+    versions: Mapping[str, int | None], tenant: TenantContext, store: TableStore
+) -> SilverView:
+    """Read Silver at exact versions; None where a table was not there yet."""
+
+    def frame(contract: Contract) -> pl.DataFrame:
+        version = versions.get(str(contract.table))
+        if version is None:
+            return _frame(contract, None)
         columns = _COLUMNS[contract]
-        return _frame(contract, store.scan(contract.table, run.tenant, at=at, columns=columns))
+        return _frame(contract, store.scan(contract.table, tenant, at=version, columns=columns))
 
     return SilverView(
         tickets=frame(TICKETS),
         status_events=frame(STATUS_EVENTS),
         classifications=frame(CLASSIFICATIONS),
-        labels=_frame(LABELS, None) if labels_at is None else frame(LABELS, labels_at),
+        labels=frame(LABELS),
     )
 
 
@@ -127,12 +140,13 @@ class Kpi:
     """One table of Gold: how it is counted, and which tickets stand behind a number of it.
 
     Both read the same rows, so that a number and its tickets cannot come apart. `measure` is the
-    column that counts every member.
+    column that counts every member, `reads` the tables of Silver that decide a number.
     """
 
     measure: str
     count: Count
     members: Members
+    reads: tuple[Contract, ...] = (TICKETS, CLASSIFICATIONS, LABELS)
 
 
 def count_gold(view: SilverView, run: RunContext) -> Figures:
@@ -157,7 +171,7 @@ def newest_labels(labels: pl.DataFrame) -> pl.DataFrame:
     return (
         labels.sort("responded_at", "label_id")
         .unique(["ticket_id", "task"], keep="last", maintain_order=True)
-        .select("ticket_id", "task", "label")
+        .select("label_id", "ticket_id", "task", "label")
     )
 
 
@@ -228,8 +242,7 @@ def _backlog(counting: Counting) -> pl.DataFrame:
 
 
 def _backlog_members(counting: Counting, day: date) -> pl.DataFrame:
-    changes = _changes(counting)
-    until = changes.filter((pl.col("day") <= day) & (pl.lit(day) <= pl.col("day").max()))
+    until = _changes(counting).filter(pl.col("day") <= day)
     return (
         until.group_by("ticket_id", *_BACKLOG_KEY)
         .agg(pl.col("change").sum())
@@ -306,8 +319,13 @@ def _judged(counting: Counting) -> pl.DataFrame:
 KPIS: Mapping[Contract, Kpi] = {
     KPI_VOLUME_DAILY: Kpi("tickets", _volume, _volume_members),
     KPI_TYPE_DAILY: Kpi("tickets", _types, _type_members),
-    KPI_BACKLOG_DAILY: Kpi("open_tickets", _backlog, _backlog_members),
-    KPI_MLOPS_DAILY: Kpi("classified", _mlops, _mlops_members),
+    KPI_BACKLOG_DAILY: Kpi(
+        "open_tickets",
+        _backlog,
+        _backlog_members,
+        (TICKETS, STATUS_EVENTS, CLASSIFICATIONS, LABELS),
+    ),
+    KPI_MLOPS_DAILY: Kpi("classified", _mlops, _mlops_members, (CLASSIFICATIONS, LABELS)),
 }
 
 

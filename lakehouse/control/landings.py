@@ -93,6 +93,11 @@ class LandingIndex:
         """Return the files with these digests, oldest first."""
         return self._select(tenant, "content_sha256 = ANY(%s)", [list(content_sha256)])
 
+    def at_path(self, tenant: TenantContext, path: str) -> Landing | None:
+        """Return the file that landed at a path of the tenant's, None where none did."""
+        found = self._select(tenant, "path = %s", [path])
+        return found[0] if found else None
+
     def consume(self, run: RunContext, landings: Sequence[Landing]) -> None:
         """Say that `run` took these files to Bronze."""
         with self._postgres.connect(run.tenant) as connection, connection.cursor() as cursor:

@@ -80,6 +80,11 @@ class FileStore:
                 with content.open("rb") as source:
                     shutil.copyfileobj(source, sink, length=1 << 20)
 
+    def address(self, tenant: TenantContext, path: str) -> str:
+        """Say where a file is, for people: an absolute path, or a URI of a bucket."""
+        located = self._locate(tenant, path)
+        return located if isinstance(self._filesystem, pafs.LocalFileSystem) else f"s3://{located}"
+
     def _locate(self, tenant: TenantContext, path: str) -> str:
         parts = PurePosixPath(path).parts
         if not parts or path.startswith("/") or ".." in parts:
