@@ -1,21 +1,41 @@
-"""The door to Delta Lake: tables as Delta tables, one commit a run and part."""
+"""The door to Delta Lake: tables as Delta tables, one commit a run."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
 
-from lakehouse.data.storage import LakeRoot
-from lakehouse.data.tables import PARTITION_COLUMNS, Snapshot, TableRef
-from lakehouse.errors import InputError, TenantMismatchError
+from lakehouse.data.staging import (
+    encode_files,
+    marker_folder,
+    marker_path,
+    null_counts,
+    partition_columns,
+    require_filled,
+    require_own,
+)
+from lakehouse.data.storage import LakeRoot, write_whole
+from lakehouse.data.tables import Snapshot, Staged, StagedFile, TableRef
+from lakehouse.errors import InputError, PlataError, TenantMismatchError, Transient
 from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext
 
 _FENCE_VERSION = 1
+_ATTEMPTS = 20
+"""How often a commit is tried against other writers; delta-rs tries 15 times within each."""
+
+
+class TableBusyError(PlataError, Transient):
+    """Other writers were quicker, again and again."""
 
 
 class DeltaTableStore:
@@ -52,26 +72,110 @@ class DeltaTableStore:
         )
         return own.to_table(columns=wanted, filter=pc.field("run_id") == run_id)
 
+    def stage(self, table: TableRef, rows: pa.Table, run: RunContext, *, part: str) -> Staged:
+        """Write files and, last, the note that they are whole; see `TableStore.stage`."""
+        staged = self._write_files(table, rows, run, part)
+        filesystem = self._root.table_filesystem(table, run.tenant)
+        write_whole(filesystem, marker_path(run.run_id, part), staged.as_json().encode())
+        return staged
+
+    def staged(self, table: TableRef, run: RunContext) -> tuple[Staged, ...]:
+        """Read the notes of whole parts; see `TableStore.staged`."""
+        filesystem = self._root.table_filesystem(table, run.tenant)
+        folder = pafs.FileSelector(marker_folder(run.run_id), allow_not_found=True)
+        found = []
+        for info in filesystem.get_file_info(folder):
+            if info.path.endswith(".json"):
+                with filesystem.open_input_stream(info.path) as stream:
+                    found.append(Staged.of_json(stream.read().decode()))
+        return tuple(sorted(found, key=lambda staged: staged.part))
+
+    def preview(
+        self, table: TableRef, run: RunContext, *, columns: Sequence[str] | None = None
+    ) -> pa.Table | None:
+        """Read staged rows; see `TableStore.preview`."""
+        parts = self.staged(table, run)
+        if not parts:
+            return None
+        filesystem = self._root.table_filesystem(table, run.tenant)
+        pieces = [
+            _read_file(file, _arrow_schema(staged), filesystem, columns)
+            for staged in parts
+            for file in staged.files
+        ]
+        empty = _arrow_schema(parts[0]).empty_table()
+        shape = empty if columns is None else empty.select(list(columns))
+        return pa.concat_tables([shape, *pieces], promote_options="default")
+
+    def publish(self, table: TableRef, staged: Sequence[Staged], run: RunContext) -> Snapshot:
+        """Commit all parts at once; see `TableStore.publish`."""
+        snapshot = self._commit(table, staged, run, fence=run.run_id)
+        self.discard(table, run)
+        return snapshot
+
+    def published(self, table: TableRef, run: RunContext) -> bool:
+        """Look for the run's fence; see `TableStore.published`."""
+        opened = self._open(table, run.tenant)
+        return opened is not None and opened.transaction_version(run.run_id) is not None
+
+    def discard(self, table: TableRef, run: RunContext) -> None:
+        """Delete the notes of staged parts; see `TableStore.discard`."""
+        filesystem = self._root.table_filesystem(table, run.tenant)
+        folder = marker_folder(run.run_id)
+        if filesystem.get_file_info(folder).type != pafs.FileType.NotFound:
+            filesystem.delete_dir(folder)
+
     def append(
         self, table: TableRef, rows: pa.Table, run: RunContext, *, part: str = "all"
     ) -> Snapshot:
-        """Add `rows` in one commit; see `TableStore.append`."""
-        _require_own(rows, run)
+        """Stage and publish one part; see `TableStore.append`."""
+        require_own(rows, run)
         fence = f"{run.run_id}/{part}"
-        opened = self._open(table, run.tenant) or self._create(table, rows.schema, run.tenant)
-        if opened.transaction_version(fence) is None:
-            write_deltalake(
-                opened,
-                rows,
-                mode="append",
-                schema_mode="merge",
-                commit_properties=CommitProperties(
-                    custom_metadata={"run_id": run.run_id, "part": part},
-                    app_transactions=[Transaction(fence, _FENCE_VERSION)],
-                ),
-            )
+        opened = self._open(table, run.tenant)
+        if opened is not None and opened.transaction_version(fence) is not None:
+            return Snapshot(table, run.tenant.tenant_id, opened.version())
+        staged = self._write_files(table, rows, run, part)
+        return self._commit(table, [staged], run, fence=fence)
+
+    def _write_files(self, table: TableRef, rows: pa.Table, run: RunContext, part: str) -> Staged:
+        require_own(rows, run)
+        require_filled(rows)
+        schema = Schema.from_arrow(rows.schema)
+        filesystem = self._root.table_filesystem(table, run.tenant)
+        files = []
+        for file, content in encode_files(rows.cast(pa.schema(schema.to_arrow())), run, part):
+            write_whole(filesystem, file.path, content)
+            files.append(file)
+        return Staged(table, run.run_id, part, schema.to_json(), len(rows), tuple(files))
+
+    def _commit(
+        self, table: TableRef, staged: Sequence[Staged], run: RunContext, *, fence: str
+    ) -> Snapshot:
+        """Add files in one commit, unless the fence says that they are there."""
+        _require_staged(table, staged, run)
+        opened = self._open(table, run.tenant) or self._create(table, staged[0], run.tenant)
+        properties = CommitProperties(
+            custom_metadata={"run_id": run.run_id},
+            app_transactions=[Transaction(fence, _FENCE_VERSION)],
+        )
+        actions = _add_actions(staged, run)
+        for _ in range(_ATTEMPTS):
+            if opened.transaction_version(fence) is not None:
+                return Snapshot(table, run.tenant.tenant_id, opened.version())
+            try:
+                _evolve(opened, staged)
+                opened.create_write_transaction(
+                    actions,
+                    "append",
+                    opened.schema(),
+                    partition_by=opened.metadata().partition_columns,
+                    commit_properties=properties,
+                )
+            except CommitFailedError:
+                pass  # another writer was first: look again, with what it wrote
             opened.update_incremental()
-        return Snapshot(table, run.tenant.tenant_id, opened.version())
+        msg = f"table {table} of '{run.tenant.tenant_id}' took no commit in {_ATTEMPTS} attempts"
+        raise TableBusyError(msg)
 
     def _open(
         self, table: TableRef, tenant: TenantContext, version: int | None = None
@@ -82,23 +186,96 @@ class DeltaTableStore:
         except TableNotFoundError:
             return None
 
-    def _create(self, table: TableRef, schema: pa.Schema, tenant: TenantContext) -> DeltaTable:
+    def _create(self, table: TableRef, staged: Staged, tenant: TenantContext) -> DeltaTable:
+        schema = Schema.from_json(staged.schema)
         return DeltaTable.create(
             self._root.table_uri(table, tenant),
             schema,
             mode="ignore",
-            partition_by=[name for name in PARTITION_COLUMNS if name in schema.names],
+            partition_by=partition_columns(pa.schema(schema.to_arrow())),
             storage_options=self._root.options,
         )
 
 
-def _require_own(rows: pa.Table, run: RunContext) -> None:
-    expected = {"tenant_id": run.tenant.tenant_id, "run_id": run.run_id}
-    for column, value in expected.items():
-        if column not in rows.column_names:
-            msg = f"rows to append need a column '{column}', found {rows.column_names}"
-            raise InputError(msg)
-        found = pc.unique(rows[column]).to_pylist()
-        if found not in ([], [value]):
-            msg = f"rows to append for {column} '{value}' carry {found}"
+def _require_staged(table: TableRef, staged: Sequence[Staged], run: RunContext) -> None:
+    if not staged:
+        msg = f"nothing was staged for {table}; publish needs at least one part"
+        raise InputError(msg)
+    for part in staged:
+        if (part.table, part.run_id) != (table, run.run_id):
+            msg = (
+                f"part '{part.part}' was staged for {part.table} by {part.run_id}, "
+                f"expected {table} by {run.run_id}"
+            )
             raise TenantMismatchError(msg)
+
+
+def _add_actions(staged: Sequence[Staged], run: RunContext) -> list[AddAction | RemoveAction]:
+    """Name every file once, however often a part was handed in."""
+    files = {file.path: file for part in staged for file in part.files}
+    moment = int(run.started_at.timestamp() * 1000)
+    return [
+        AddAction(file.path, file.size, dict(file.partition), moment, True, file.statistics)
+        for file in files.values()
+    ]
+
+
+def _evolve(opened: DeltaTable, staged: Sequence[Staged]) -> None:
+    """Add the columns a table does not have yet. Raises `InputError` where rows do not fit it."""
+    fields = _fields(opened.schema().to_json())
+    fresh: dict[str, Any] = {}
+    for part in staged:
+        own = _fields(part.schema)
+        for name, field in own.items():
+            there = fields.get(name) or fresh.get(name)
+            if there is None and not field["nullable"]:
+                msg = f"column '{name}' is new to the table: rows before it need it nullable"
+                raise InputError(msg)
+            if there is not None and there["type"] != field["type"]:
+                msg = f"column '{name}' is {field['type']}, the table has {there['type']}"
+                raise InputError(msg)
+            if there is None:
+                fresh[name] = field
+        _require_complete(fields, own, part)
+    if fresh:
+        opened.alter.add_columns([Field.from_json(json.dumps(field)) for field in fresh.values()])
+
+
+def _require_complete(fields: dict[str, Any], own: dict[str, Any], part: Staged) -> None:
+    for name, field in fields.items():
+        if field["nullable"]:
+            continue
+        if name not in own:
+            msg = f"column '{name}' is required by the table and missing from part '{part.part}'"
+            raise InputError(msg)
+        if own[name]["nullable"] and any(null_counts(file).get(name) for file in part.files):
+            msg = f"column '{name}' is required by the table and null in part '{part.part}'"
+            raise InputError(msg)
+
+
+def _fields(schema: str) -> dict[str, Any]:
+    return {field["name"]: field for field in json.loads(schema)["fields"]}
+
+
+def _arrow_schema(staged: Staged) -> pa.Schema:
+    return pa.schema(Schema.from_json(staged.schema).to_arrow())
+
+
+def _read_file(
+    file: StagedFile, schema: pa.Schema, filesystem: pafs.FileSystem, columns: Sequence[str] | None
+) -> pa.Table:
+    partition = dict(file.partition)
+    names = schema.names if columns is None else list(columns)
+    own = pq.read_table(
+        file.path,
+        filesystem=filesystem,
+        partitioning=None,
+        columns=[name for name in names if name not in partition] or ["run_id"],
+    )
+    arrays = [
+        pa.repeat(pa.scalar(partition[name]), len(own)).cast(schema.field(name).type)
+        if name in partition
+        else own[name].cast(schema.field(name).type)
+        for name in names
+    ]
+    return pa.table(arrays, schema=pa.schema([schema.field(name) for name in names]))

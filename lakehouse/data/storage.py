@@ -44,6 +44,11 @@ class LakeRoot:
             return None
         return pafs.SubTreeFileSystem(self.table_uri(table, tenant), pafs.LocalFileSystem())
 
+    def table_filesystem(self, table: TableRef, tenant: TenantContext) -> pafs.SubTreeFileSystem:
+        """Return a file system whose paths are relative to a table."""
+        filesystem, base = pafs.FileSystem.from_uri(self.table_uri(table, tenant))
+        return pafs.SubTreeFileSystem(base, filesystem)
+
 
 class FileStore:
     """Immutable files under a tenant's prefix. A file is whole or absent, never half-written."""
@@ -93,11 +98,20 @@ class FileStore:
         return f"{self._base}/{tenant.tenant_id}/{path}"
 
 
-def _replace(target: Path, content: bytes | Path) -> None:
+def write_whole(filesystem: pafs.SubTreeFileSystem, path: str, content: bytes | memoryview) -> None:
+    """Put a file at `path`, whole or not at all; an equal path is replaced."""
+    if isinstance(filesystem.base_fs, pafs.LocalFileSystem):
+        _replace(Path(filesystem.base_path) / path, content)
+        return
+    with filesystem.open_output_stream(path) as sink:
+        sink.write(content)
+
+
+def _replace(target: Path, content: bytes | memoryview | Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    if isinstance(content, bytes):
-        draft.write_bytes(content)
-    else:
+    if isinstance(content, Path):
         shutil.copyfile(content, draft)
+    else:
+        draft.write_bytes(content)
     draft.replace(target)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -48,8 +49,62 @@ class Snapshot:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """One Parquet file inside a table's folder. `path` is relative to it.
+
+    `partition` names the file's value in each partition column; `statistics` is Delta's JSON.
+    """
+
+    path: str
+    size: int
+    partition: tuple[tuple[str, str | None], ...]
+    statistics: str
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """One part of a run's rows for one table: written, and seen by nobody until published.
+
+    Small whatever the rows weigh: it travels from a worker and is kept as text. `schema` is the
+    rows' own, as Delta writes it; it says the shape where there are no rows and so no files.
+    """
+
+    table: TableRef
+    run_id: RunId
+    part: str
+    schema: str
+    rows: int
+    files: tuple[StagedFile, ...]
+
+    def as_json(self) -> str:
+        """Write it as text that `of_json` reads."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def of_json(cls, text: str) -> Staged:
+        """Read what `as_json` wrote."""
+        values = json.loads(text)
+        files = tuple(
+            StagedFile(
+                file["path"],
+                file["size"],
+                tuple((name, value) for name, value in file["partition"]),
+                file["statistics"],
+            )
+            for file in values["files"]
+        )
+        table = TableRef(Layer(values["table"]["layer"]), values["table"]["entity"])
+        run_id, part = RunId(values["run_id"]), values["part"]
+        return cls(table, run_id, part, values["schema"], values["rows"], files)
+
+
 class TableStore(Protocol):
-    """Tables of tenants, appended to by runs and read at a version."""
+    """Tables of tenants, appended to by runs and read at a version.
+
+    A run stages its rows part by part, from as many processes as it likes, and publishes them in
+    one commit: readers see the whole of a run or nothing of it.
+    """
 
     def head(self, table: TableRef, tenant: TenantContext) -> Snapshot | None:
         """Return the newest version, or None where nothing was ever written."""
@@ -70,11 +125,44 @@ class TableStore(Protocol):
         """
         ...
 
+    def stage(self, table: TableRef, rows: pa.Table, run: RunContext, *, part: str) -> Staged:
+        """Write `rows` into the table's folder and keep what was staged, seen by nobody.
+
+        The same rows of a run and part again give the same files. Every row carries `tenant_id`
+        and `run_id`, and both must be the run's own.
+        """
+        ...
+
+    def staged(self, table: TableRef, run: RunContext) -> tuple[Staged, ...]:
+        """Return what the run staged and did not yet publish, by part; so a killed run resumes."""
+        ...
+
+    def preview(
+        self, table: TableRef, run: RunContext, *, columns: Sequence[str] | None = None
+    ) -> pa.Table | None:
+        """Read the rows the run staged and did not yet publish; None where there is no part."""
+        ...
+
+    def publish(self, table: TableRef, staged: Sequence[Staged], run: RunContext) -> Snapshot:
+        """Add all staged parts in ONE commit, fenced by the run; a second time adds nothing.
+
+        Columns the table does not have are added to it where rows may leave them empty.
+        """
+        ...
+
+    def published(self, table: TableRef, run: RunContext) -> bool:
+        """Tell whether the run has published to this table."""
+        ...
+
+    def discard(self, table: TableRef, run: RunContext) -> None:
+        """Forget what the run staged and did not publish; its files go with the next vacuum."""
+        ...
+
     def append(
         self, table: TableRef, rows: pa.Table, run: RunContext, *, part: str = "all"
     ) -> Snapshot:
         """Add `rows` in one commit; the same run and part again adds nothing.
 
-        Every row carries `tenant_id` and `run_id`, and both must be the run's own.
+        For a run that writes one part: several are better staged and published together.
         """
         ...
