@@ -96,9 +96,7 @@ def _starts(tickets: pl.Series) -> np.ndarray:
     return np.flatnonzero(changes.to_numpy()).astype(np.int64)
 
 
-def _broken(
-    starts: np.ndarray, lengths: np.ndarray, fits: np.ndarray
-) -> Iterator[tuple[int, int]]:
+def _broken(starts: np.ndarray, lengths: np.ndarray, fits: np.ndarray) -> Iterator[tuple[int, int]]:
     """Yield the places of every ticket in which something does not fit."""
     wrong = np.add.reduceat(~fits, starts) > 0
     for first, length in zip(starts[wrong].tolist(), lengths[wrong].tolist(), strict=True):

@@ -45,7 +45,7 @@ def change(step: str, hour: float, *, accepted: bool = False, ticket: str = "t")
 
 
 def changes(*rows: dict[str, Any]) -> pl.DataFrame:
-    return pl.DataFrame(list(rows), schema=SCHEMA)
+    return pl.DataFrame(list(rows), schema=pl.Schema(SCHEMA))
 
 
 def verdicts(*rows: dict[str, Any]) -> list[tuple[str, str | None, str | None]]:
