@@ -13,14 +13,16 @@ from contracts.states import FIRST_STATE, TRANSITIONS
 from pipelines.sequences import in_sequence, judge
 
 START = datetime(2026, 1, 5, 12, tzinfo=UTC)
-SCHEMA = {
-    "ticket_id": pl.String,
-    "event_id": pl.String,
-    "ts": pl.Datetime("us", "UTC"),
-    "status_from": pl.String,
-    "status_to": pl.String,
-    "accepted": pl.Boolean,
-}
+SCHEMA = pl.Schema(
+    {
+        "ticket_id": pl.String,
+        "event_id": pl.String,
+        "ts": pl.Datetime("us", "UTC"),
+        "status_from": pl.String,
+        "status_to": pl.String,
+        "accepted": pl.Boolean,
+    }
+)
 SHORT = {
     "REC": "RECEIVED",
     "RAD": "RADICATED",
@@ -45,7 +47,7 @@ def change(step: str, hour: float, *, accepted: bool = False, ticket: str = "t")
 
 
 def changes(*rows: dict[str, Any]) -> pl.DataFrame:
-    return pl.DataFrame(list(rows), schema=pl.Schema(SCHEMA))
+    return pl.DataFrame(list(rows), schema=SCHEMA)
 
 
 def verdicts(*rows: dict[str, Any]) -> list[tuple[str, str | None, str | None]]:
