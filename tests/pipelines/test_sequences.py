@@ -13,16 +13,14 @@ from contracts.states import FIRST_STATE, TRANSITIONS
 from pipelines.sequences import in_sequence, judge
 
 START = datetime(2026, 1, 5, 12, tzinfo=UTC)
-SCHEMA = pl.Schema(
-    {
-        "ticket_id": pl.String,
-        "event_id": pl.String,
-        "ts": pl.Datetime("us", "UTC"),
-        "status_from": pl.String,
-        "status_to": pl.String,
-        "accepted": pl.Boolean,
-    }
-)
+SCHEMA: dict[str, pl.DataType] = {
+    "ticket_id": pl.String(),
+    "event_id": pl.String(),
+    "ts": pl.Datetime("us", "UTC"),
+    "status_from": pl.String(),
+    "status_to": pl.String(),
+    "accepted": pl.Boolean(),
+}
 SHORT = {
     "REC": "RECEIVED",
     "RAD": "RADICATED",
