@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import platform
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
+from lakehouse.data.content import Content
 from lakehouse.data.tables import Snapshot
 from lakehouse.run import RunContext
 
@@ -21,8 +26,51 @@ class FileInput:
 
 
 @dataclass(frozen=True, slots=True)
+class Environment:
+    """What the code ran on, as far as it can decide what a row says: Python, and what we import.
+
+    Only the distributions Plata itself asks for, without the builds of a platform (`+cpu`): the
+    same lock gives the same digest on every machine.
+    """
+
+    python: str
+    distributions: Mapping[str, str]
+
+    @classmethod
+    def here(cls) -> Environment:
+        """Look at this process."""
+        asked = (re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in requires("plata") or ())
+        found = {name.lower(): _version(name) for name in asked}
+        return cls(platform.python_version(), {name: v for name, v in found.items() if v})
+
+    @property
+    def digest(self) -> str:
+        """The environment as 16 hexadecimal digits."""
+        text = json.dumps([self.python, sorted(self.distributions.items())])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, the digest among them."""
+        return {
+            "digest": self.digest,
+            "python": self.python,
+            "distributions": dict(sorted(self.distributions.items())),
+        }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name).partition("+")[0]
+    except PackageNotFoundError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class RunManifest:
-    """The account of one run. `pins` maps what was asked for to the exact version it meant."""
+    """The account of one run. `pins` maps what was asked for to the exact version it meant.
+
+    `digests` are of the pinned models and prompts. `contents` are of the run's own rows, by table.
+    """
 
     run: RunContext
     files: tuple[FileInput, ...] = ()
@@ -30,6 +78,9 @@ class RunManifest:
     outputs: tuple[Snapshot, ...] = ()
     pins: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    contents: Mapping[str, Content] = field(default_factory=dict)
+    environment: Environment | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> str:
@@ -48,6 +99,9 @@ class RunManifest:
             "inputs": {str(s.table): s.version for s in self.inputs},
             "outputs": {str(s.table): s.version for s in self.outputs},
             "pins": dict(self.pins),
+            "digests": dict(self.digests),
             "counts": dict(self.counts),
+            "contents": {table: content.digest for table, content in self.contents.items()},
+            "environment": None if self.environment is None else self.environment.as_dict(),
             "seconds": {step: round(took, 3) for step, took in self.seconds.items()},
         }

@@ -5,9 +5,10 @@ An adapter is built when it is first asked for: some take ten seconds to import.
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from features.embed import embed_step
 from features.index import EmbeddingIndex
 from infra.embedded.endpoints import Endpoints, resolve
+from infra.embedded.layout import ROOT
 from labeling.accounts import ReviewerAccounts
 from labeling.queue import ReviewQueue
 from lakehouse.compute.batches import Cluster
@@ -37,6 +39,10 @@ from pipelines.enrich import ModelSteps
 from pipelines.run import RunPorts, Tell, tell_nobody
 from pipelines.tenant_config import tasks_of
 from registry.refs import Registry
+
+_CODE = ("contracts", "features", "lakehouse", "models", "pipelines", "registry")
+_CODE_SUFFIXES = (".json", ".py", ".yaml")
+"""What of the project can decide what a run writes."""
 
 
 class Platform:
@@ -171,9 +177,16 @@ class Platform:
         return tasks_of(config.values, tenant)
 
 
+@cache
 def code_version() -> str:
-    """Return the version of the code at work, as runs record it."""
-    return f"plata {version('plata')}"
+    """Return the version of the code at work, as runs record it, with a digest of its sources."""
+    digest = hashlib.sha256()
+    for package in sorted(_CODE):
+        for file in sorted((ROOT / package).rglob("*")):
+            if file.suffix in _CODE_SUFFIXES:
+                digest.update(file.relative_to(ROOT).as_posix().encode())
+                digest.update(file.read_bytes())
+    return f"plata {version('plata')}+{digest.hexdigest()[:12]}"
 
 
 def read_settings() -> Settings:

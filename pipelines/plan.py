@@ -66,6 +66,11 @@ class EnrichmentPlan:
             for name, ref in self._parts()
         }
 
+    def digests(self) -> dict[str, str]:
+        """Return the digests of the models and prompts of `pins`."""
+        parts = self._parts()
+        return {name: r.digest for name, r in parts if isinstance(r, ModelRef | PromptRef)}
+
     @property
     def bundle_id(self) -> str:
         """The name of the whole set, by content: versions, digests, routing and seed."""

@@ -22,9 +22,10 @@ from lakehouse.compute.batches import Cluster
 from lakehouse.control.landings import Landing, LandingIndex
 from lakehouse.control.postgres import Postgres
 from lakehouse.control.runs import QualityResult, RunLog, RunStatus
+from lakehouse.data.content import Content, content_of
 from lakehouse.data.storage import FileStore
 from lakehouse.data.tables import Snapshot, TableStore
-from lakehouse.manifest import FileInput, RunManifest
+from lakehouse.manifest import Environment, FileInput, RunManifest
 from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext
 from models.task import Task
@@ -404,11 +405,14 @@ def _count_again(
     except RunFailedError as error:
         ports.log.finish(run, RunStatus.FAILED, error=str(error))
         raise
+    contents = contents_of(run, ports.store, GOLD)
     manifest = RunManifest(
         run,
         inputs=inputs,
         outputs=_heads(tenant, ports, GOLD),
-        counts=_counts(run, ports, GOLD),
+        counts={table: content.rows for table, content in contents.items()},
+        contents=contents,
+        environment=Environment.here(),
         seconds={Step.GOLD.value: time.perf_counter() - began},
     )
     ports.log.finish(run, RunStatus.COMPLETED, manifest=manifest.as_dict())
@@ -449,13 +453,17 @@ def _manifest(planned: PlannedRun, ports: RunPorts, seconds: Mapping[str, float]
         for name, version in plan.versions.items()
         if version is not None
     )
+    contents = contents_of(run, ports.store, (*BRONZE, *SILVER, *GOLD))
     return RunManifest(
         run,
         files=tuple(_file(landing) for landing in landings),
         inputs=inputs,
         outputs=_heads(run.tenant, ports, (*BRONZE, *SILVER, *GOLD)),
         pins={**plan.enrichment.pins(), "bundle": plan.enrichment.bundle_id},
-        counts=_counts(run, ports, (*BRONZE, *SILVER, *GOLD)),
+        digests=plan.enrichment.digests(),
+        counts={table: content.rows for table, content in contents.items()},
+        contents=contents,
+        environment=Environment.here(),
         seconds=seconds,
     )
 
@@ -471,10 +479,12 @@ def _heads(
     return tuple(head for head in heads if head is not None)
 
 
-def _counts(run: RunContext, ports: RunPorts, contracts: Sequence[Contract]) -> dict[str, int]:
-    """Count the run's own rows in every table, whichever attempt wrote them."""
-    counts = {}
+def contents_of(
+    run: RunContext, store: TableStore, contracts: Sequence[Contract]
+) -> dict[str, Content]:
+    """Hash the run's own rows in every table as they stand there, whichever attempt wrote them."""
+    found = {}
     for contract in contracts:
-        rows = ports.store.scan(contract.table, run.tenant, columns=["run_id"], run_id=run.run_id)
-        counts[str(contract.table)] = 0 if rows is None else len(rows)
-    return counts
+        rows = store.scan(contract.table, run.tenant, run_id=run.run_id)
+        found[str(contract.table)] = Content() if rows is None else content_of(rows)
+    return found

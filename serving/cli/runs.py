@@ -136,8 +136,11 @@ def _drawn(value: dict[str, Any]) -> Any:
         grid("Versions", ["asked for", "meant"], [[k, v] for k, v in pins.items()]),
         grid(
             "Rows of this run",
-            ["table", "rows"],
-            [[k, v] for k, v in manifest.get("counts", {}).items()],
+            ["table", "rows", "content"],
+            [
+                [k, v, manifest.get("contents", {}).get(k)]
+                for k, v in manifest.get("counts", {}).items()
+            ],
         ),
         grid(
             "Seconds", ["step", "seconds"], [[k, v] for k, v in manifest.get("seconds", {}).items()]
