@@ -26,8 +26,8 @@ from lakehouse.control.landings import LandingIndex
 from lakehouse.control.postgres import Postgres
 from lakehouse.control.runs import RunLog
 from lakehouse.control.tenants import TenantDirectory
+from lakehouse.data.history import VersionedTableStore
 from lakehouse.data.storage import FileStore, LakeRoot
-from lakehouse.data.tables import TableStore
 from lakehouse.errors import ConfigurationError
 from lakehouse.manifest import RunManifest
 from lakehouse.settings import Settings
@@ -93,7 +93,7 @@ class Platform:
         return FileStore(LakeRoot(self.settings.lake))
 
     @cached_property
-    def store(self) -> TableStore:
+    def store(self) -> VersionedTableStore:
         """Bronze, Silver and Gold tables."""
         from lakehouse.data.delta import DeltaTableStore
 

@@ -23,8 +23,9 @@ from lakehouse.control.landings import Landing, LandingIndex
 from lakehouse.control.postgres import Postgres
 from lakehouse.control.runs import QualityResult, RunLog, RunStatus
 from lakehouse.data.content import Content, content_of
+from lakehouse.data.history import VersionedTableStore
 from lakehouse.data.storage import FileStore
-from lakehouse.data.tables import Snapshot, TableStore
+from lakehouse.data.tables import Snapshot
 from lakehouse.manifest import Environment, FileInput, RunManifest
 from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext
@@ -76,7 +77,7 @@ def plainly(step: Step, work: Callable[[], None]) -> None:
 class RunPorts:
     """What a run works with. `cluster` None computes in this process."""
 
-    store: TableStore
+    store: VersionedTableStore
     files: FileStore
     landings: LandingIndex
     log: RunLog

@@ -14,6 +14,7 @@ from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
+from lakehouse.data.delta_history import DeltaTableHistory
 from lakehouse.data.staging import (
     encode_files,
     marker_folder,
@@ -23,7 +24,7 @@ from lakehouse.data.staging import (
     require_filled,
     require_own,
 )
-from lakehouse.data.storage import LakeRoot, write_whole
+from lakehouse.data.storage import write_whole
 from lakehouse.data.tables import Snapshot, Staged, StagedFile, TableRef
 from lakehouse.errors import InputError, PlataError, TenantMismatchError, Transient
 from lakehouse.run import RunContext, RunId
@@ -38,11 +39,8 @@ class TableBusyError(PlataError, Transient):
     """Other writers were quicker, again and again."""
 
 
-class DeltaTableStore:
-    """`TableStore` over delta-rs, fenced against double writes by application transactions."""
-
-    def __init__(self, root: LakeRoot) -> None:
-        self._root = root
+class DeltaTableStore(DeltaTableHistory):
+    """`VersionedTableStore` over delta-rs, fenced against double writes by app transactions."""
 
     def head(self, table: TableRef, tenant: TenantContext) -> Snapshot | None:
         """Return the newest version, or None where nothing was ever written."""

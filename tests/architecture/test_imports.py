@@ -35,6 +35,7 @@ DOORS = {
     "labeling.argilla_queue",
     "lakehouse.compute.dask_cluster",
     "lakehouse.data.delta",
+    "lakehouse.data.delta_history",
     "models.artifacts",
     "models.linear",
     "models.fitting",

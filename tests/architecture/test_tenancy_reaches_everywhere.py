@@ -13,6 +13,7 @@ from labeling.queue import ReviewQueue
 from lakehouse.control.drift import DriftLog
 from lakehouse.control.landings import LandingIndex
 from lakehouse.control.runs import RunLog
+from lakehouse.data.history import TableHistory
 from lakehouse.data.storage import FileStore
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
@@ -20,6 +21,7 @@ from lakehouse.tenancy import TenantContext
 
 PORTS: list[type] = [
     TableStore,
+    TableHistory,
     FileStore,
     RunLog,
     LandingIndex,

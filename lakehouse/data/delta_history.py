@@ -1,0 +1,135 @@
+"""The reading half of the door to Delta Lake: the log of a table, and any version of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from lakehouse.data.history import Commit, LazyRows, TableState, VersionGoneError
+from lakehouse.data.storage import LakeRoot
+from lakehouse.data.tables import TableRef
+from lakehouse.run import RunId
+from lakehouse.tenancy import TenantContext
+
+_LOG = "_delta_log"
+_ENTRY = re.compile(r"\d{20}\.json")
+_READERS = 8
+"""Log entries read at once: on an object store each costs a round trip."""
+_RECENT = 50
+"""Commits among which the newest run is looked for: maintenance comes less often than runs."""
+
+
+class DeltaTableHistory:
+    """`TableHistory` over delta-rs."""
+
+    def __init__(self, root: LakeRoot) -> None:
+        self._root = root
+
+    def commits(
+        self, table: TableRef, tenant: TenantContext, *, limit: int | None = None
+    ) -> Sequence[Commit]:
+        """Read the log's own files; see `TableHistory.commits`.
+
+        `DeltaTable.history` counts versions back from the one that is open: it names the wrong
+        ones where another writer commits in between, or where an older version is open.
+        """
+        reader = self._root.table_filesystem(table, tenant)
+        found = reader.get_file_info(pafs.FileSelector(_LOG, allow_not_found=True))
+        names = sorted(info.base_name for info in found if _ENTRY.fullmatch(info.base_name))
+        wanted = names if limit is None else names[-limit:]
+        with ThreadPoolExecutor(_READERS) as pool:
+            return list(pool.map(partial(_commit, reader), wanted))
+
+    def state(
+        self, table: TableRef, tenant: TenantContext, *, at: int | None = None
+    ) -> TableState | None:
+        """Measure a version from the log alone; see `TableHistory.state`."""
+        opened = self._version(table, tenant, at)
+        if opened is None:
+            return None
+        files = pa.table(opened.get_add_actions(flatten=True))
+        known = self.commits(table, tenant, limit=_RECENT if at is None else None)
+        recent = [commit for commit in known if commit.version <= opened.version()]
+        newest = next((c for c in reversed(recent) if c.run_id is not None), recent[-1])
+        metadata = opened.metadata()
+        days = files["partition.day"] if "partition.day" in files.column_names else None
+        return TableState(
+            version=opened.version(),
+            location=self._root.table_uri(table, tenant),
+            rows=pc.sum(files["num_records"]).as_py() or 0,
+            files=len(files),
+            size_bytes=pc.sum(files["size_bytes"]).as_py() or 0,
+            written_at=newest.at,
+            last_run=newest.run_id,
+            newest_day=None if days is None else pc.max(days).as_py(),
+            partitions=tuple(metadata.partition_columns),
+            properties=tuple(sorted(metadata.configuration.items())),
+        )
+
+    def dataset(
+        self, table: TableRef, tenant: TenantContext, *, at: int | None = None
+    ) -> LazyRows | None:
+        """Open a version; see `TableHistory.dataset`."""
+        opened = self._version(table, tenant, at)
+        if opened is None:
+            return None
+        if at is not None:
+            self._require_files(table, tenant, opened)
+        return opened.to_pyarrow_dataset(filesystem=self._root.own_reader(table, tenant))
+
+    def _version(self, table: TableRef, tenant: TenantContext, at: int | None) -> DeltaTable | None:
+        uri = self._root.table_uri(table, tenant)
+        try:
+            return DeltaTable(uri, version=at, storage_options=self._root.options)
+        except TableNotFoundError:
+            return None
+        except DeltaError as error:
+            if at is None:
+                raise
+            raise VersionGoneError.of(table, at) from error
+
+    def _require_files(self, table: TableRef, tenant: TenantContext, opened: DeltaTable) -> None:
+        """Refuse a version whose files a vacuum took: found by looking, where one ever ran."""
+        at = opened.version()
+        later = [c for c in self.commits(table, tenant) if c.version > at]
+        if not any(commit.operation.startswith("VACUUM") for commit in later):
+            return
+        paths = pa.table(opened.get_add_actions())["path"].to_pylist()
+        found = self._root.table_filesystem(table, tenant).get_file_info(paths)
+        if any(info.type is not pafs.FileType.File for info in found):
+            raise VersionGoneError.of(table, at)
+
+
+def _commit(reader: pafs.FileSystem, name: str) -> Commit:
+    with reader.open_input_stream(f"{_LOG}/{name}") as stream:
+        actions = [json.loads(line) for line in stream.read().splitlines() if line.strip()]
+    infos = [action["commitInfo"] for action in actions if "commitInfo" in action]
+    entry: dict[str, Any] = infos[0] if infos else {}
+    added = [action["add"] for action in actions if "add" in action]
+    run_id = entry.get("run_id")
+    return Commit(
+        version=int(name.removesuffix(".json")),
+        at=datetime.fromtimestamp(entry.get("timestamp", 0) / 1000, UTC),
+        operation=entry.get("operation", "unknown"),
+        run_id=None if run_id is None else RunId(run_id),
+        rows_added=sum(_rows(file) for file in added if file.get("dataChange", True)),
+        files_added=len(added),
+        files_removed=sum("remove" in action for action in actions),
+        bytes_added=sum(file["size"] for file in added),
+    )
+
+
+def _rows(file: dict[str, Any]) -> int:
+    stats = json.loads(file.get("stats") or "{}")
+    return int(stats.get("numRecords", 0))
