@@ -481,7 +481,7 @@ def _heads(
 
 
 def contents_of(
-    run: RunContext, store: TableStore, contracts: Sequence[Contract]
+    run: RunContext, store: VersionedTableStore, contracts: Sequence[Contract]
 ) -> dict[str, Content]:
     """Hash the run's own rows in every table as they stand there, whichever attempt wrote them."""
     found = {}
