@@ -1,7 +1,8 @@
 """Enrichment: embed the texts of a run, ask every model about them, decide whom to believe.
 
-Each step works chunk by chunk and writes a chunk in one commit: a run that is killed does not ask
-a model again for what is written. Equal texts are asked about once a chunk.
+Each step works chunk by chunk, stages what a chunk gives, and publishes all of it in one commit: a
+run that is killed does not ask a model again for what is staged. Equal texts are asked about once
+a chunk.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from lakehouse.run import RunContext
 from models.routing import Decision, with_audit
 from pipelines.answered import CHAMPION, asked_text
 from pipelines.plan import EnrichmentPlan, TaskPlan
-from pipelines.steps import OnStep, Progress, untold, write
+from pipelines.steps import OnStep, Progress, publish, stage, untold
 from registry.refs import ModelRef, PromptRef, Registry
 
 CHUNK_TICKETS = 2_000
-"""Tickets a commit. A constant: a resumed run must cut the same way."""
+"""Tickets a part. A constant: a resumed run must cut the same way."""
 
 COMPARISON = "comparison"
 
@@ -53,14 +54,18 @@ class Enricher:
     on_step: OnStep
 
     def embed(self, due: pa.Table, *, progress: Progress = untold) -> None:
-        """Write the vectors of `due` (see `pending_tickets`) to Silver `embeddings`."""
+        """Publish the vectors of `due` (see `pending_tickets`) to Silver `embeddings`."""
+        if self.store.published(EMBEDDINGS.table, self.run):
+            progress(len(due))
+            return
         arguments = {
             "folder": str(self.registry.fetch(self.plan.embedding)),
             "template": self.registry.template(self.plan.embedding_prompt),
         }
-        done = self._written(EMBEDDINGS)
+        done = self._staged(EMBEDDINGS)
         for number, chunk in _chunks(due):
-            if chunk["ticket_id"][0].as_py() in done:
+            part = f"embeddings/{number:05d}"
+            if part in done:
                 progress(len(chunk))
                 continue
             distinct = _distinct(chunk, ["text"])
@@ -69,27 +74,30 @@ class Enricher:
                 texts, self.models.embed, arguments, _told(progress, chunk, texts)
             )
             rows = self._embedding_rows(chunk, vectors["embedding"].take(distinct.place))
-            part = f"embeddings/{number:05d}"
-            write(self.store, EMBEDDINGS, rows, self.run, part=part, on_step=self.on_step)
+            stage(self.store, EMBEDDINGS, rows, self.run, part=part, on_step=self.on_step)
+        publish(self.store, EMBEDDINGS, self.run, on_step=self.on_step)
 
     def classify(self, due: pa.Table, *, progress: Progress = untold) -> None:
-        """Write the answers of every task's models to Silver `classifications`.
+        """Stage the answers of every task's models for Silver `classifications`.
 
-        Needs the vectors of `due` in Silver. `progress` is told answers, one a ticket and model.
+        They wait there to be judged and published. Needs the vectors of `due` in Silver.
+        `progress` is told answers, one a ticket and model.
         """
         voices = [voice for task in self.plan.tasks for voice in self._voices(task)]
+        if self.store.published(CLASSIFICATIONS.table, self.run):
+            progress(len(due) * len(voices))
+            return
         vectors = self._vectors()
-        done = self._written(CLASSIFICATIONS)
+        done = self._staged(CLASSIFICATIONS)
         for number, chunk in _chunks(due):
-            ticket = chunk["ticket_id"][0].as_py()
             rows = _with_vectors(chunk, vectors)
             for voice in voices:
-                if (ticket, *voice.key) in done:
+                part = f"classifications/{voice.part}/{number:05d}"
+                if part in done:
                     progress(len(chunk))
                     continue
                 answers = self._answers(rows, voice, progress)
-                part = f"classifications/{voice.part}/{number:05d}"
-                write(
+                stage(
                     self.store, CLASSIFICATIONS, answers, self.run, part=part, on_step=self.on_step
                 )
 
@@ -204,15 +212,9 @@ class Enricher:
             "inference_timestamp": pa.scalar(self.run.started_at, MOMENT),
         }
 
-    def _written(self, contract: Contract) -> set[Any]:
-        """Return what this run wrote before it was killed, by ticket (and voice)."""
-        own = {EMBEDDINGS.table: ["ticket_id"], CLASSIFICATIONS.table: ["ticket_id", *_VOICE_KEY]}
-        columns = own[contract.table]
-        rows = self._scan(contract, columns)
-        if rows is None:
-            return set()
-        values = [rows[name].to_pylist() for name in columns]
-        return set(values[0]) if len(values) == 1 else set(zip(*values, strict=True))
+    def _staged(self, contract: Contract) -> frozenset[str]:
+        """Return the parts this run staged before it was killed."""
+        return frozenset(part.part for part in self.store.staged(contract.table, self.run))
 
     def _vectors(self) -> pa.Table:
         rows = self._scan(EMBEDDINGS, ["ticket_id", "embedding"])

@@ -38,7 +38,7 @@ from pipelines.gold_serving import serve_gold
 from pipelines.pending import pending_tickets
 from pipelines.plan import RUN_KIND, RunPlan, plan_run, planned_landings, stranded_runs
 from pipelines.silver import SilverInput, refine_events
-from pipelines.steps import OnStep, Progress, unobserved
+from pipelines.steps import OnStep, Progress, publish, unobserved
 from registry.refs import Registry
 
 GOLD_KIND = "gold"
@@ -142,6 +142,8 @@ def execute(
             work = partial(perform, step, planned, ports, on_step=on_step, tell=tell)
             around(step, work)
         except RunFailedError as error:
+            for contract in (*BRONZE, *SILVER, *GOLD):
+                ports.store.discard(contract.table, planned.run)
             ports.log.finish(planned.run, RunStatus.FAILED, error=str(error))
             raise
         seconds[step.value] = time.perf_counter() - began
@@ -332,7 +334,13 @@ def _classifications(work: _Work) -> None:
     due, enricher = work.due(), work.enricher()
     answers = len(due) * enricher.voices()
     enricher.classify(due, progress=work.progress(Step.CLASSIFICATIONS, answers))
-    work.judge(_check_answers(work.own(CLASSIFICATIONS, ["score"]), answers))
+    store, run = work.ports.store, work.run
+    if store.published(CLASSIFICATIONS.table, run):
+        return
+    staged = store.preview(CLASSIFICATIONS.table, run, columns=["score"])
+    scores = CLASSIFICATIONS.empty().select(["score"]) if staged is None else staged
+    work.judge(_check_answers(scores, answers))
+    publish(store, CLASSIFICATIONS, run, on_step=work.on_step)
 
 
 def _index(work: _Work) -> None:
@@ -440,9 +448,10 @@ def _bronze_is_done(planned: PlannedRun, ports: RunPorts) -> bool:
 
 
 def _silver_is_done(planned: PlannedRun, ports: RunPorts) -> bool:
-    """Tell by the check that ends the classifications, which is recorded with the run."""
+    """Tell by the last check of the classifications, and by whether they wait to be published."""
     results = ports.log.quality(planned.run.tenant, planned.run.run_id)
-    return any(result.check == _EVERY_ANSWER and result.passed for result in results)
+    judged = any(result.check == _EVERY_ANSWER and result.passed for result in results)
+    return judged and not ports.store.staged(CLASSIFICATIONS.table, planned.run)
 
 
 def _manifest(planned: PlannedRun, ports: RunPorts, seconds: Mapping[str, float]) -> RunManifest:

@@ -1,4 +1,4 @@
-"""What the steps of a run share: a checked, announced write."""
+"""What the steps of a run share: checked, announced writes, in one part or in many."""
 
 from __future__ import annotations
 
@@ -41,4 +41,33 @@ def write(
     place = f"{contract.table}/{part}"
     on_step(f"before {place}")
     store.append(contract.table, contract.enforce(rows), run, part=part)
+    on_step(f"after {place}")
+
+
+def stage(
+    store: TableStore,
+    contract: Contract,
+    rows: pa.Table,
+    run: RunContext,
+    *,
+    part: str,
+    on_step: OnStep,
+) -> None:
+    """Stage one part of rows that keep their contract; no rows, no part. Idempotent."""
+    if len(rows) == 0:
+        return
+    place = f"{contract.table}/{part}"
+    on_step(f"before {place}")
+    store.stage(contract.table, contract.enforce(rows), run, part=part)
+    on_step(f"after {place}")
+
+
+def publish(store: TableStore, contract: Contract, run: RunContext, *, on_step: OnStep) -> None:
+    """Publish all parts the run staged, in one commit; no part, no commit. Idempotent."""
+    staged = store.staged(contract.table, run)
+    if not staged:
+        return
+    place = f"{contract.table}/publish"
+    on_step(f"before {place}")
+    store.publish(contract.table, staged, run)
     on_step(f"after {place}")
