@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo demo-real test check format up down bench lock clean
+.PHONY: help setup demo demo-real test check contracts format up down bench lock clean
 
 help: ## list the chores
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ check: setup ## lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+contracts: setup ## record the contracts' released forms and write docs/contracts.md
+	$(BIN)/python -m contracts.release
 
 format: setup ## put the code in house style
 	$(BIN)/ruff format .
