@@ -14,6 +14,7 @@ QUARANTINE = load("bronze_quarantine")
 TICKETS = load("silver_tickets")
 MESSAGES = load("silver_messages")
 STATUS_EVENTS = load("silver_status_events")
+SILVER_QUARANTINE = load("silver_quarantine")
 ATTACHMENTS = load("silver_attachments")
 CLASSIFICATIONS = load("silver_classifications")
 EMBEDDINGS = load("silver_embeddings")
@@ -29,6 +30,7 @@ SILVER = (
     TICKETS,
     MESSAGES,
     STATUS_EVENTS,
+    SILVER_QUARANTINE,
     ATTACHMENTS,
     CLASSIFICATIONS,
     EMBEDDINGS,

@@ -322,7 +322,7 @@ def _bronze(work: _Work) -> None:
 def _silver(work: _Work) -> None:
     own = [*(RunId(name) for name in work.plan.carried), work.run.run_id]
     wanted = SilverInput(own, work.plan.versions)
-    refine_events(work.run, wanted, store=work.ports.store, on_step=work.on_step)
+    work.judge(refine_events(work.run, wanted, store=work.ports.store, on_step=work.on_step))
 
 
 def _embeddings(work: _Work) -> None:

@@ -1,4 +1,4 @@
-"""Silver's structure: tickets, messages, status events and attachments out of typed events."""
+"""Silver's structure: tickets, messages, changes of state and attachments out of typed events."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import pyarrow.compute as pc
 from contracts.contract import Contract
 from contracts.pqrs import EventType, PqrsType
 from contracts.tables import ATTACHMENTS, MESSAGES, PQRS_EVENTS, STATUS_EVENTS, TICKETS
+from lakehouse.control.runs import QualityResult
 from lakehouse.data.tables import TableRef, TableStore
 from lakehouse.run import RunContext, RunId
+from pipelines.status_changes import refine_changes
 from pipelines.steps import OnStep, write
 
 _PARTS: Mapping[EventType, Contract] = {
     EventType.TICKET_CREATED: TICKETS,
     EventType.MESSAGE_ADDED: MESSAGES,
-    EventType.STATUS_CHANGED: STATUS_EVENTS,
     EventType.ATTACHMENT_ADDED: ATTACHMENTS,
 }
 _TYPE_BY_CODE = {kind.code: PqrsType.from_code(kind.code).value for kind in PqrsType}
@@ -39,14 +40,23 @@ class SilverInput:
 
 def refine_events(
     run: RunContext, wanted: SilverInput, *, store: TableStore, on_step: OnStep
-) -> None:
-    """Write this run's events to their four tables. A ticket that is there is not written twice."""
+) -> list[QualityResult]:
+    """Write this run's events to their tables; changes of state that break a rule to quarantine.
+
+    A ticket that is there is not written twice. Returns what the state machine found.
+    """
     events = _events(run, wanted, store)
     for kind, contract in _PARTS.items():
-        rows = silver_rows(events.filter(pc.equal(events["event_type"], kind.value)), contract, run)
+        rows = silver_rows(_of_kind(events, kind), contract, run)
         key = "ticket_id" if contract is TICKETS else "event_id"
         fresh = _not_yet_there(rows, key, contract, run, wanted, store)
         write(store, contract, fresh, run, part="all", on_step=on_step)
+    changes = silver_rows(_of_kind(events, EventType.STATUS_CHANGED), STATUS_EVENTS, run)
+    return refine_changes(changes, run, wanted.versions, store=store, on_step=on_step)
+
+
+def _of_kind(events: pa.Table, kind: EventType) -> pa.Table:
+    return events.filter(pc.equal(events["event_type"], kind.value))
 
 
 def silver_rows(events: pa.Table, contract: Contract, run: RunContext) -> pa.Table:

@@ -217,6 +217,8 @@ SECOND_FILE = [
     attached("t4"),
     '{"event_type": "MESSAGE_ADDED", "texto": ',
     created("t6", 6),
+    moved("t2", "RECEIVED", "RADICATED", 4),
+    moved("t2", "RADICATED", "CLASSIFIED", 5),
 ]
 
 
