@@ -21,6 +21,7 @@ from infra.embedded.layout import ROOT
 from labeling.accounts import ReviewerAccounts
 from labeling.queue import ReviewQueue
 from lakehouse.compute.batches import Cluster
+from lakehouse.control.catalogue import TableCatalogue
 from lakehouse.control.drift import DriftLog
 from lakehouse.control.landings import LandingIndex
 from lakehouse.control.postgres import Postgres
@@ -86,6 +87,11 @@ class Platform:
     def drift(self) -> DriftLog:
         """What drift reports found."""
         return DriftLog(self.postgres)
+
+    @cached_property
+    def catalogue(self) -> TableCatalogue:
+        """What each table is now."""
+        return TableCatalogue(self.postgres)
 
     @cached_property
     def files(self) -> FileStore:

@@ -19,6 +19,7 @@ from contracts.contract import Contract
 from contracts.tables import BRONZE, CLASSIFICATIONS, GOLD, LABELS, PQRS_EVENTS, QUARANTINE, SILVER
 from features.index import EmbeddingIndex
 from lakehouse.compute.batches import Cluster
+from lakehouse.control.catalogue import TableCatalogue
 from lakehouse.control.landings import Landing, LandingIndex
 from lakehouse.control.postgres import Postgres
 from lakehouse.control.runs import QualityResult, RunLog, RunStatus
@@ -31,6 +32,7 @@ from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext
 from models.task import Task
 from pipelines.bronze import CHECKED_COLUMNS, check_bronze, refine_landings
+from pipelines.catalogue import refresh_catalogue
 from pipelines.enrich import Enricher, ModelSteps
 from pipelines.errors import NothingToDoError, RunFailedError
 from pipelines.gold import check_gold, count_gold, read_silver, require, write_gold
@@ -171,6 +173,7 @@ def close_run(
     results = ports.log.quality(planned.run.tenant, planned.run.run_id)
     status = RunStatus.COMPLETED if all(r.passed for r in results) else RunStatus.DEGRADED
     manifest = _manifest(planned, ports, seconds)
+    _catalogue(planned.run.tenant, ports)
     ports.log.finish(planned.run, status, manifest=manifest.as_dict())
     return manifest, status
 
@@ -424,8 +427,13 @@ def _count_again(
         environment=Environment.here(),
         seconds={Step.GOLD.value: time.perf_counter() - began},
     )
+    _catalogue(tenant, ports)
     ports.log.finish(run, RunStatus.COMPLETED, manifest=manifest.as_dict())
     return manifest
+
+
+def _catalogue(tenant: TenantContext, ports: RunPorts) -> None:
+    refresh_catalogue(tenant, store=ports.store, catalogue=TableCatalogue(ports.postgres))
 
 
 def _open_after_bronze(tenant: TenantContext, ports: RunPorts) -> PlannedRun:

@@ -16,6 +16,10 @@ from lakehouse.run import RunId
 _RUN = re.compile(r"[a-z][a-z0-9-]*-\d{8}T\d{6}-[0-9a-f]{8}")
 
 
+class NotThereYetError(InputError):
+    """A table was written later than the point in time that was asked for, or never."""
+
+
 @dataclass(frozen=True, slots=True)
 class AsOf:
     """One point in time; exactly one of `version`, `run_id` and `moment` is set."""
@@ -62,18 +66,21 @@ class AsOf:
         """Say which version of `table` this point means.
 
         `commits` are the table's, oldest first; `outputs` the versions its run left, by table.
-        Raises `InputError` where the table was not there yet, `VersionGoneError` where the
-        version is no longer.
+        Raises `NotThereYetError`, `InputError` for a version that never was, and
+        `VersionGoneError` for one that is no longer.
         """
         if not commits:
             msg = f"{table} was never written, so it has no version to go back to"
-            raise InputError(msg)
+            raise NotThereYetError(msg)
         if self.moment is not None:
             return self._newest_before(table, commits, self.moment)
         version = outputs.get(str(table)) if self.version is None else self.version
         if version is None:
-            msg = f"{table} was not there yet when run {self.run_id} ended"
-            raise InputError(msg)
+            msg = (
+                f"run {self.run_id} left no version of {table}: "
+                "it was not there yet, or is not what that run reads and writes"
+            )
+            raise NotThereYetError(msg)
         if version > commits[-1].version:
             msg = f"{table} has no version {version}; the newest is {commits[-1].version}"
             raise InputError(msg)
@@ -91,7 +98,7 @@ class AsOf:
                 f"{table} was not there yet at {self.text}: "
                 f"its first version is of {first.at.isoformat(timespec='seconds')}"
             )
-            raise InputError(msg)
+            raise NotThereYetError(msg)
         msg = (
             f"the versions of {table} at {self.text} were cleaned away; the oldest that can be "
             f"read is {first.version}, of {first.at.isoformat(timespec='seconds')}"

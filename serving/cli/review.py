@@ -75,6 +75,7 @@ def pull(tenant: OfTenant, task: OfTask = None, as_json: AsJson = False) -> None
 
     from lakehouse.run import RunContext
     from pipelines.bootstrap import code_version, open_platform
+    from pipelines.catalogue import refresh_catalogue
     from pipelines.review import PULL_KIND
     from pipelines.review import pull as bring
     from pipelines.selection import named
@@ -90,6 +91,8 @@ def pull(tenant: OfTenant, task: OfTask = None, as_json: AsJson = False) -> None
         queue=platform.queue,
         log=platform.runs,
     )
+    if done.run_id is not None:
+        refresh_catalogue(context, store=platform.store, catalogue=platform.catalogue)
     emit(
         {"tenant": tenant, "run_id": done.run_id, "added": dict(done.added)},
         as_json=as_json,

@@ -10,6 +10,7 @@ import pytest
 
 from features.index import EmbeddingIndex
 from labeling.queue import ReviewQueue
+from lakehouse.control.catalogue import TableCatalogue
 from lakehouse.control.drift import DriftLog
 from lakehouse.control.landings import LandingIndex
 from lakehouse.control.runs import RunLog
@@ -26,6 +27,7 @@ PORTS: list[type] = [
     RunLog,
     LandingIndex,
     DriftLog,
+    TableCatalogue,
     EmbeddingIndex,
     ReviewQueue,
 ]

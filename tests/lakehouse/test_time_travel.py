@@ -68,7 +68,7 @@ def test_what_is_no_point_in_time_is_answered_with_examples(text: str) -> None:
     [
         ("9", "silver_tickets has no version 9; the newest is 3"),
         ("2026-01-02T11:59:59", "was not there yet at 2026-01-02T11:59:59: its first version"),
-        (RUN, f"was not there yet when run {RUN} ended"),
+        (RUN, f"run {RUN} left no version of silver_tickets"),
     ],
 )
 def test_a_point_outside_the_history_is_refused(text: str, found: str) -> None:
