@@ -81,6 +81,3 @@ class TicketState(StrEnum):
     CLOSED = "CLOSED"
     ARCHIVED = "ARCHIVED"
     REOPENED = "REOPENED"
-
-
-TERMINAL_STATES = frozenset({TicketState.CLOSED, TicketState.ARCHIVED})

@@ -35,8 +35,10 @@ from pipelines.bronze import CHECKED_COLUMNS, check_bronze, refine_landings
 from pipelines.catalogue import refresh_catalogue
 from pipelines.enrich import Enricher, ModelSteps
 from pipelines.errors import NothingToDoError, RunFailedError
-from pipelines.gold import check_gold, count_gold, read_silver, require, write_gold
+from pipelines.gold import count_gold, write_gold
+from pipelines.gold_checks import check_gold, require
 from pipelines.gold_serving import serve_gold
+from pipelines.gold_view import read_silver
 from pipelines.pending import pending_tickets
 from pipelines.plan import RUN_KIND, RunPlan, plan_run, planned_landings, stranded_runs
 from pipelines.silver import SilverInput, refine_events

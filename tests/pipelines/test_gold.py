@@ -22,7 +22,9 @@ from contracts.tables import (
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from pipelines.errors import RunFailedError
-from pipelines.gold import KPIS, Counting, SilverView, check_gold, count_gold, require
+from pipelines.gold import KPIS, count_gold
+from pipelines.gold_checks import check_gold, require
+from pipelines.gold_view import Counting, SilverView
 
 AT = datetime(2026, 1, 10, tzinfo=UTC)
 RUN = RunContext.begin(TenantContext.parse("norte"), kind="run", at=AT)
