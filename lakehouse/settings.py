@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,6 +19,11 @@ def state_folder(start: Path) -> Path:
     return start / STATE_FOLDER
 
 
+def _of_aws(name: str) -> Any:
+    """Declare a setting that is called as AWS calls it, without our prefix."""
+    return Field(default=None, validation_alias=AliasChoices(name, name.lower()))
+
+
 class Settings(BaseSettings):
     """Where things are. A service that has a URL here is external: the supervisor leaves it be."""
 
@@ -29,6 +35,12 @@ class Settings(BaseSettings):
     """Folder of the third-party data sets, which stay outside the repository."""
     lake_uri: str | None = None
     """Root of the lake, a folder or `s3://bucket/prefix`; `<home>/lake` when not given."""
+    aws_endpoint_url: str | None = _of_aws("AWS_ENDPOINT_URL")
+    aws_region: str | None = _of_aws("AWS_REGION")
+    aws_access_key_id: str | None = _of_aws("AWS_ACCESS_KEY_ID")
+    aws_secret_access_key: SecretStr | None = _of_aws("AWS_SECRET_ACCESS_KEY")
+    aws_session_token: SecretStr | None = _of_aws("AWS_SESSION_TOKEN")
+    """Whose bucket, where the lake is one, under the names AWS's own tools read."""
     postgres_url: SecretStr | None = None
     mlflow_url: str | None = None
     argilla_url: str | None = None
@@ -52,3 +64,25 @@ class Settings(BaseSettings):
         if self.lake_uri is None:
             return str(self.home.absolute() / "lake")
         return self.lake_uri if "://" in self.lake_uri else str(Path(self.lake_uri).absolute())
+
+    @property
+    def lake_options(self) -> dict[str, str]:
+        """What a client of the bucket is told; empty where the lake is a folder."""
+        if not self.lake.startswith("s3://"):
+            return {}
+        named = {
+            "AWS_ENDPOINT_URL": self.aws_endpoint_url,
+            "AWS_REGION": self.aws_region,
+            "AWS_ACCESS_KEY_ID": self.aws_access_key_id,
+            "AWS_SECRET_ACCESS_KEY": _revealed(self.aws_secret_access_key),
+            "AWS_SESSION_TOKEN": _revealed(self.aws_session_token),
+        }
+        options = {name: value for name, value in named.items() if value is not None}
+        if (self.aws_endpoint_url or "").startswith("http://"):
+            options["AWS_ALLOW_HTTP"] = "true"
+        # A commit is a file that must not be there yet: S3 keeps that promise, if it is asked to.
+        return {**options, "AWS_CONDITIONAL_PUT": "etag"}
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

@@ -88,6 +88,11 @@ class Platform:
         """What drift reports found."""
         return DriftLog(self.postgres)
 
+    @property
+    def lake(self) -> LakeRoot:
+        """Where the lake is."""
+        return LakeRoot(self.settings.lake, self.settings.lake_options)
+
     @cached_property
     def catalogue(self) -> TableCatalogue:
         """What each table is now."""
@@ -96,14 +101,14 @@ class Platform:
     @cached_property
     def files(self) -> FileStore:
         """Raw files."""
-        return FileStore(LakeRoot(self.settings.lake))
+        return FileStore(self.lake)
 
     @cached_property
     def store(self) -> VersionedTableStore:
         """Bronze, Silver and Gold tables."""
         from lakehouse.data.delta import DeltaTableStore
 
-        return DeltaTableStore(LakeRoot(self.settings.lake))
+        return DeltaTableStore(self.lake)
 
     @cached_property
     def registry(self) -> Registry:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.fs as pafs
 import pytest
+from pydantic import SecretStr
 
 from infra.embedded.control import remove_data, start
 from infra.embedded.endpoints import Endpoints
 from lakehouse.control.migrate import migrate
+from lakehouse.data.storage import LakeRoot
 from lakehouse.settings import Settings
 
 
@@ -100,3 +108,76 @@ def plata_services(session_home: Path, postgres_url: str) -> PlataServices:
     """Every service, ready; for tests marked `service`."""
     assert postgres_url
     return PlataServices(session_home, start(local_settings(session_home)))
+
+
+_S3_USER, _S3_SECRET = "plata", "only-for-tests"
+
+
+@pytest.fixture(scope="session")
+def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings whose lake is a bucket on a real S3 server, on this machine alone."""
+    folder = tmp_path_factory.mktemp("s3")
+    names = [f"{part}.port{kind}" for part in _S3_PARTS for kind in ("", ".grpc")]
+    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    settings = Settings(
+        home=folder,
+        lake_uri="s3://lake/plata",
+        aws_endpoint_url=f"http://127.0.0.1:{ports['s3.port']}",
+        aws_access_key_id=_S3_USER,
+        aws_secret_access_key=SecretStr(_S3_SECRET),
+        aws_region="us-east-1",
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                str(Path(sys.executable).with_name("weed")),
+                "mini",
+                f"-dir={folder}",
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                "-bucket=lake",
+                "-webdav=false",
+                "-admin.ui=false",
+                "-master.telemetry=false",
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
+                f"-s3.localSocket={folder}/s3.sock",
+                f"-filer.localSocket={folder}/filer.sock",
+                *(f"-{name}={port}" for name, port in ports.items()),
+            ],
+            env={"AWS_ACCESS_KEY_ID": _S3_USER, "AWS_SECRET_ACCESS_KEY": _S3_SECRET},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait_for_bucket(settings, process)
+        yield settings
+    finally:
+        process.terminate()
+        process.wait()
+
+
+_S3_PARTS = ("master", "volume", "filer", "s3", "admin")
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _wait_for_bucket(settings: Settings, process: subprocess.Popen[bytes]) -> None:
+    lake = LakeRoot(settings.lake, settings.lake_options).filesystem()
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            lake.base_fs.get_file_info(pafs.FileSelector("lake"))
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                log = (settings.home / "log").read_text(errors="replace")
+                pytest.fail(f"the S3 server did not come up: {log[-2000:]}")
+            time.sleep(0.1)
+        else:
+            return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -61,7 +62,7 @@ class DeltaTableStore(DeltaTableHistory):
         if opened is None:
             return None
         wanted = None if columns is None else list(columns)
-        reader = self._root.own_reader(table, tenant)
+        reader = self._root.table_filesystem(table, tenant)
         if run_id is None:
             return opened.to_pyarrow_dataset(filesystem=reader).to_table(columns=wanted)
         # Files of other runs are left out before pyarrow hears of them: each costs it 0.6 ms.
@@ -119,9 +120,8 @@ class DeltaTableStore(DeltaTableHistory):
     def discard(self, table: TableRef, run: RunContext) -> None:
         """Delete the notes of staged parts; see `TableStore.discard`."""
         filesystem = self._root.table_filesystem(table, run.tenant)
-        folder = marker_folder(run.run_id)
-        if filesystem.get_file_info(folder).type != pafs.FileType.NotFound:
-            filesystem.delete_dir(folder)
+        with suppress(FileNotFoundError):
+            filesystem.delete_dir(marker_folder(run.run_id))
 
     def append(
         self, table: TableRef, rows: pa.Table, run: RunContext, *, part: str = "all"
@@ -186,13 +186,20 @@ class DeltaTableStore(DeltaTableHistory):
 
     def _create(self, table: TableRef, staged: Staged, tenant: TenantContext) -> DeltaTable:
         schema = Schema.from_json(staged.schema)
-        return DeltaTable.create(
-            self._root.table_uri(table, tenant),
-            schema,
-            mode="ignore",
-            partition_by=partition_columns(pa.schema(schema.to_arrow())),
-            storage_options=self._root.options,
-        )
+        uri, options = self._root.table_uri(table, tenant), self._root.options
+        partitions = partition_columns(pa.schema(schema.to_arrow()))
+        try:
+            return DeltaTable.create(
+                uri,
+                schema,
+                mode="ignore",
+                partition_by=partitions,
+                storage_options=options,
+                # Tried again, it would create the table a second time over what was written since.
+                commit_properties=CommitProperties(max_commit_retries=0),
+            )
+        except CommitFailedError:  # another writer created it in the same moment
+            return DeltaTable(uri, storage_options=options)
 
 
 def _require_staged(table: TableRef, staged: Sequence[Staged], run: RunContext) -> None:

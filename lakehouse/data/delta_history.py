@@ -86,7 +86,7 @@ class DeltaTableHistory:
             return None
         if at is not None:
             self._require_files(table, tenant, opened)
-        return opened.to_pyarrow_dataset(filesystem=self._root.own_reader(table, tenant))
+        return opened.to_pyarrow_dataset(filesystem=self._root.table_filesystem(table, tenant))
 
     def _version(self, table: TableRef, tenant: TenantContext, at: int | None) -> DeltaTable | None:
         uri = self._root.table_uri(table, tenant)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs as pafs
 import pytest
 from deltalake import DeltaTable
 
@@ -45,13 +45,8 @@ def rows(run: RunContext, *tickets: str, **columns: Any) -> pa.Table:
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Path:
-    return tmp_path / "un lago"
-
-
-@pytest.fixture
-def store(lake: Path) -> DeltaTableStore:
-    return DeltaTableStore(LakeRoot(str(lake)))
+def store(lake: LakeRoot) -> DeltaTableStore:
+    return DeltaTableStore(lake)
 
 
 def tickets(store: DeltaTableStore, at: int | None = None) -> list[str]:
@@ -59,12 +54,18 @@ def tickets(store: DeltaTableStore, at: int | None = None) -> list[str]:
     return [] if found is None else sorted(found["ticket_id"].to_pylist())
 
 
-def commits(lake: Path) -> int:
-    return len(list((lake / "norte/silver/tickets/_delta_log").glob("*.json")))
+def commits(lake: LakeRoot) -> int:
+    folder = pafs.FileSelector("_delta_log")
+    found = lake.table_filesystem(TABLE, NORTE).get_file_info(folder)
+    return sum(1 for info in found if info.path.endswith(".json"))
+
+
+def opened(lake: LakeRoot) -> DeltaTable:
+    return DeltaTable(lake.table_uri(TABLE, NORTE), storage_options=lake.options)
 
 
 def test_staged_rows_are_seen_by_nobody_until_all_are_published_at_once(
-    store: DeltaTableStore, lake: Path
+    store: DeltaTableStore, lake: LakeRoot
 ) -> None:
     run = run_of()
     parts = [store.stage(TABLE, rows(run, name), run, part=name) for name in ("a", "b", "c")]
@@ -82,12 +83,15 @@ def test_publishing_twice_adds_nothing(store: DeltaTableStore) -> None:
     assert (again, tickets(store)) == (first, ["a"])
 
 
-def test_the_same_rows_staged_again_are_the_same_files(store: DeltaTableStore, lake: Path) -> None:
+def test_the_same_rows_staged_again_are_the_same_files(
+    store: DeltaTableStore, lake: LakeRoot
+) -> None:
     run = run_of()
     first = store.stage(TABLE, rows(run, "a", "b"), run, part="one")
-    before = {path: path.read_bytes() for path in lake.rglob("*.parquet")}
+    files = lake.table_filesystem(TABLE, NORTE)
+    before = {file.path: files.open_input_file(file.path).read() for file in first.files}
     assert store.stage(TABLE, rows(run, "a", "b"), run, part="one") == first
-    assert {path: path.read_bytes() for path in lake.rglob("*.parquet")} == before
+    assert {path: files.open_input_file(path).read() for path in before} == before
 
 
 def test_other_rows_of_a_published_part_leave_the_table_as_it_was(store: DeltaTableStore) -> None:
@@ -105,13 +109,12 @@ def test_a_part_travels_as_text(store: DeltaTableStore) -> None:
     assert tickets(store) == ["a"]
 
 
-def test_a_killed_run_finds_what_it_staged(lake: Path) -> None:
+def test_a_killed_run_finds_what_it_staged(lake: LakeRoot) -> None:
     run = run_of()
     one, two = (
-        DeltaTableStore(LakeRoot(str(lake))).stage(TABLE, rows(run, name), run, part=name)
-        for name in ("b", "a")
+        DeltaTableStore(lake).stage(TABLE, rows(run, name), run, part=name) for name in ("b", "a")
     )
-    resumed = DeltaTableStore(LakeRoot(str(lake)))
+    resumed = DeltaTableStore(lake)
     assert resumed.staged(TABLE, run) == (two, one)
     assert resumed.staged(TABLE, run_of(1)) == ()
     found = resumed.preview(TABLE, run)
@@ -170,7 +173,9 @@ def test_parts_without_rows_make_an_empty_table_and_leave_the_fence(
     assert found.schema.names == rows(run).schema.names
 
 
-def test_a_new_optional_column_is_added_to_the_table(store: DeltaTableStore, lake: Path) -> None:
+def test_a_new_optional_column_is_added_to_the_table(
+    store: DeltaTableStore, lake: LakeRoot
+) -> None:
     one, two, three = run_of(1), run_of(2), run_of(3)
     store.append(TABLE, rows(one, "a"), one)
     wider = rows(two, "b", score=pa.array([0.5]))
@@ -224,7 +229,7 @@ def test_rows_of_another_tenant_cannot_be_staged(store: DeltaTableStore) -> None
 
 
 def test_a_run_reads_back_its_own_rows_from_its_own_files(
-    store: DeltaTableStore, lake: Path
+    store: DeltaTableStore, lake: LakeRoot
 ) -> None:
     for minute in range(3):
         run = run_of(minute)
@@ -232,11 +237,12 @@ def test_a_run_reads_back_its_own_rows_from_its_own_files(
     own = store.scan(TABLE, NORTE, columns=["ticket_id"], run_id=run_of(1).run_id)
     assert own is not None
     assert own["ticket_id"].to_pylist() == ["t1"]
-    opened = DeltaTable(str(lake / "norte/silver/tickets"))
-    assert len(opened.file_uris(file_pruning_predicate=[("run_id", "=", run_of(1).run_id)])) == 1
+    assert (
+        len(opened(lake).file_uris(file_pruning_predicate=[("run_id", "=", run_of(1).run_id)])) == 1
+    )
 
 
-def test_statistics_bound_every_value(store: DeltaTableStore, lake: Path) -> None:
+def test_statistics_bound_every_value(store: DeltaTableStore, lake: LakeRoot) -> None:
     """A reader prunes by them: a bound that is off by a microsecond would hide a row."""
     run = run_of()
     moment = datetime(2026, 1, 1, 8, 0, 0, 123456, tzinfo=UTC)
@@ -260,36 +266,37 @@ def test_statistics_bound_every_value(store: DeltaTableStore, lake: Path) -> Non
     assert statistics["maxValues"]["ticket_id"] == "ñ" * 63 + "ò"
     assert "odd" not in statistics["maxValues"]
     store.publish(TABLE, [part], run)
-    opened = DeltaTable(str(lake / "norte/silver/tickets")).to_pyarrow_dataset()
-    last = opened.to_table(filter=pc.field("ts") > pa.scalar(moment, pa.timestamp("us", "UTC")))
+    dataset = opened(lake).to_pyarrow_dataset(filesystem=lake.table_filesystem(TABLE, NORTE))
+    last = dataset.to_table(filter=pc.field("ts") > pa.scalar(moment, pa.timestamp("us", "UTC")))
     assert last["ticket_id"].to_pylist() == ["ñ" * 100]
-    longest = opened.to_table(filter=pc.field("ticket_id") == "ñ" * 100)
+    longest = dataset.to_table(filter=pc.field("ticket_id") == "ñ" * 100)
     assert len(longest) == 1
 
 
 def test_one_run_published_by_many_at_once_is_there_once(
-    store: DeltaTableStore, lake: Path
+    store: DeltaTableStore, lake: LakeRoot
 ) -> None:
     run = run_of()
     parts = [store.stage(TABLE, rows(run, name), run, part=name) for name in "abcd"]
 
     def publish(_: int) -> int:
-        return DeltaTableStore(LakeRoot(str(lake))).publish(TABLE, parts, run).version
+        return DeltaTableStore(lake).publish(TABLE, parts, run).version
 
     with ThreadPoolExecutor(8) as threads:
         versions = set(threads.map(publish, range(8)))
     assert tickets(store) == ["a", "b", "c", "d"]
-    assert len(versions) == 1
+    assert versions == {1}
+    assert commits(lake) == 2
 
 
 def test_two_writers_that_bring_new_columns_both_get_them(
-    store: DeltaTableStore, lake: Path
+    store: DeltaTableStore, lake: LakeRoot
 ) -> None:
     start = run_of()
     store.append(TABLE, rows(start, "a"), start)
 
     def publish(minute: int) -> None:
-        own, run = DeltaTableStore(LakeRoot(str(lake))), run_of(minute)
+        own, run = DeltaTableStore(lake), run_of(minute)
         table = rows(run, f"t{minute}", **{f"c{minute % 3}": pa.array([float(minute)])})
         own.publish(TABLE, [own.stage(TABLE, table, run, part="p")], run)
 
