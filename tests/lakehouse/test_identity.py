@@ -82,16 +82,16 @@ def test_a_bucket_is_reached_under_the_names_aws_gives(monkeypatch: pytest.Monke
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "plata")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "una-clave")
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
     settings = Settings()
     assert settings.lake_options == {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9000",
         "AWS_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "plata",
-        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SECRET_ACCESS_KEY": "una-clave",
         "AWS_ALLOW_HTTP": "true",
         "AWS_CONDITIONAL_PUT": "etag",
     }
-    assert "secret" not in repr(settings.model_dump())
+    assert "una-clave" not in repr(settings.model_dump())
     assert Settings(lake_uri="lake").lake_options == {}
