@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
@@ -25,7 +26,7 @@ from lakehouse.control.catalogue import TableCatalogue
 from lakehouse.control.drift import DriftLog
 from lakehouse.control.landings import LandingIndex
 from lakehouse.control.postgres import Postgres
-from lakehouse.control.runs import RunLog
+from lakehouse.control.runs import RunLog, RunRecord
 from lakehouse.control.tenants import TenantDirectory
 from lakehouse.data.history import VersionedTableStore
 from lakehouse.data.storage import FileStore, LakeRoot
@@ -37,6 +38,7 @@ from lakehouse.tenancy import TenantContext
 from models.steps import classify_step
 from models.task import Task
 from pipelines.enrich import ModelSteps
+from pipelines.reproduce import Reproduction, reproduce
 from pipelines.run import RunPorts, Tell, tell_nobody
 from pipelines.tenant_config import tasks_of
 from registry.refs import Registry
@@ -171,6 +173,20 @@ class Platform:
             code_version=code_version(),
             tell=tell,
         )
+
+    def reproduce(self, record: RunRecord, *, tell: Tell = tell_nobody) -> Reproduction:
+        """Compute a run again in a lake of its own; see `pipelines.reproduce.reproduce`."""
+        from lakehouse.data.delta import DeltaTableStore
+
+        with TemporaryDirectory(prefix="reproduce-", dir=self.home) as folder:
+            return reproduce(
+                record,
+                self.run_ports,
+                DeltaTableStore(LakeRoot(folder)),
+                at=datetime.now(UTC),
+                code_version=code_version(),
+                tell=tell,
+            )
 
     def tenant(self, name: str) -> TenantContext:
         """Return a registered tenant. Raises `UnknownTenantError`."""

@@ -25,14 +25,15 @@ from contracts.raw import (
 )
 from contracts.tables import MOMENT, PQRS_EVENTS, QUARANTINE
 from lakehouse.control.landings import Landing
+from lakehouse.control.runs import QualityResult
 from lakehouse.data.storage import FileStore
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
 from pipelines.errors import RawChangedError
-from pipelines.steps import OnStep, Progress, stage, untold
+from pipelines.steps import OnStep, Progress, untold, write
 
 CHUNK_LINES = 100_000
-"""Lines a part. A constant, not a setting: a resumed run must cut its files the same way."""
+"""Lines a commit. A constant, not a setting: a resumed run must cut its files the same way."""
 
 CHUNK_BYTES = 64 << 20
 """Bytes after which a chunk ends though it has fewer lines; a constant for the same reason."""
@@ -58,7 +59,7 @@ def refine_landings(
     on_step: OnStep,
     progress: Progress = untold,
 ) -> None:
-    """Stage landings for `pqrs_events` and `quarantine`, one part a chunk of lines.
+    """Take landings to `pqrs_events` and `quarantine`, one commit a chunk of lines.
 
     An event is a duplicate where its id is in Bronze at version `at` (None: Bronze was empty) or
     came earlier in this run.
@@ -72,8 +73,8 @@ def refine_landings(
             known.append(fresh["event_id"].combine_chunks())
             refused = pa.concat_tables([broken, _as_duplicates(repeated)])
             part = f"{landing.run_id}/{number:05d}"
-            stage(store, PQRS_EVENTS, fresh, run, part=part, on_step=on_step)
-            stage(store, QUARANTINE, refused, run, part=part, on_step=on_step)
+            write(store, PQRS_EVENTS, fresh, run, part=part, on_step=on_step)
+            write(store, QUARANTINE, refused, run, part=part, on_step=on_step)
             progress(len(chunk))
 
 
@@ -90,6 +91,38 @@ def read_lines(
         except BrokenLineError as error:
             broken.append((number, str(error)))
     return _event_rows(events, landing, run), _quarantine_rows(broken, landing, run)
+
+
+CHECKED_COLUMNS = ["event_id", "ticket_id", "event_type", "text_len", "ts"]
+
+
+def check_bronze(rows: pa.Table, quarantined: int) -> list[QualityResult]:
+    """Judge the run's own rows of `pqrs_events` by the minimum checks of the layer."""
+    messages = rows.filter(pc.equal(rows["event_type"], "MESSAGE_ADDED"))
+    without_text = len(messages) - _count(pc.greater(messages["text_len"], 0))
+    ids = pc.or_(pc.is_null(rows["event_id"]), pc.is_null(rows["ticket_id"]))
+    repeated = len(rows) - pc.count_distinct(rows["event_id"]).as_py()
+    valid = pc.greater_equal(rows["ts"], pa.scalar(_EARLIEST, MOMENT))
+    found = f"{quarantined} lines"
+    return [
+        _critical("event_id unique", repeated),
+        _critical("required ids not null", _count(ids)),
+        _critical("text length > 0", without_text),
+        _critical("timestamps valid", len(rows) - _count(valid)),
+        QualityResult(
+            "bronze", "quarantine", "no line in quarantine", "warning", not quarantined, found, "0"
+        ),
+    ]
+
+
+def _critical(check: str, bad: int) -> QualityResult:
+    return QualityResult(
+        "bronze", "pqrs_events", check, "critical", bad == 0, f"{bad} rows", "0 rows"
+    )
+
+
+def _count(flags: pa.ChunkedArray) -> int:
+    return pc.sum(flags).as_py() or 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,10 @@ class Postgres:
     def __init__(self, url: str) -> None:
         self._url = url
 
+    def rehearsed(self) -> Postgres:
+        """Return the same database, in which nothing that is written stays."""
+        return RehearsedPostgres(self._url)
+
     @contextmanager
     def connect(self, tenant: TenantContext) -> Iterator[Connection]:
         """Open one transaction that sees only `tenant`; commits at the end, unless it raises.
@@ -67,3 +71,20 @@ class Postgres:
             ) from error
         with connection:
             yield connection
+
+
+class RehearsedPostgres(Postgres):
+    """A Postgres in which anything can be written and nothing stays: each transaction ends undone.
+
+    For doing work again to see what comes out of it. Only work whose later transactions do not
+    read what earlier ones wrote.
+    """
+
+    @contextmanager
+    def connect(self, tenant: TenantContext) -> Iterator[Connection]:
+        """Open one transaction that sees only `tenant`, and roll it back at the end."""
+        with super().connect(tenant) as connection:
+            try:
+                yield connection
+            finally:
+                connection.rollback()

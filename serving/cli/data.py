@@ -147,7 +147,7 @@ def _run_all(tenant: str, as_json: bool) -> None:
 
     platform = open_platform()
     context = platform.tenant(tenant)
-    with _steps_shown() as tell:
+    with steps_shown() as tell:
         manifest = platform.run(context, tell=tell)
     _show_manifest(tenant, None if manifest is None else manifest.as_dict(), as_json)
 
@@ -162,7 +162,7 @@ def bronze(tenant: OfTenant, as_json: AsJson = False) -> None:
 
     platform = open_platform()
     context = platform.tenant(tenant)
-    with _steps_shown() as tell:
+    with steps_shown() as tell:
         planned = run_bronze(
             context,
             platform.tasks(context),
@@ -184,7 +184,7 @@ def silver(tenant: OfTenant, as_json: AsJson = False) -> None:
     from pipelines.run import run_silver
 
     platform = open_platform()
-    with _steps_shown() as tell:
+    with steps_shown() as tell:
         planned = run_silver(platform.tenant(tenant), platform.run_ports, tell=tell)
     _show_layer(tenant, "silver", planned.run.run_id, as_json)
 
@@ -198,7 +198,7 @@ def gold(tenant: OfTenant, as_json: AsJson = False) -> None:
     from pipelines.run import run_gold
 
     platform = open_platform()
-    with _steps_shown() as tell:
+    with steps_shown() as tell:
         manifest = run_gold(
             platform.tenant(tenant),
             platform.run_ports,
@@ -306,7 +306,7 @@ def _bytes_read(path: Path) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def _steps_shown() -> Iterator[Callable[[Any, int, int], None]]:
+def steps_shown() -> Iterator[Callable[[Any, int, int], None]]:
     """Draw one bar a step on standard error; print a line a step where nobody watches."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -8,7 +8,7 @@ import typer
 
 from serving.cli.output import emit, grid
 
-app = typer.Typer(no_args_is_help=True, help="List runs, show one, give one up.")
+app = typer.Typer(no_args_is_help=True, help="List runs, show one, compute one again, give one up.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 OfTenant = Annotated[str, typer.Option("--tenant", "-t", help="Whose runs.")]
@@ -108,6 +108,51 @@ def abandon(run_id: str, tenant: OfTenant, as_json: AsJson = False) -> None:
         {"run_id": run_id, "status": RunStatus.FAILED.value},
         as_json=as_json,
         table=lambda: f"{run_id} is given up; the next `plata run` takes its rows along",
+    )
+
+
+@app.command()
+def reproduce(run_id: str, tenant: OfTenant, as_json: AsJson = False) -> None:
+    """Compute a run again from its manifest, aside, and compare every table it wrote.
+
+    Nothing published is touched. Ends with code 1 where a table came out otherwise, or is no longer
+    what the run wrote.
+
+    Example: plata runs reproduce run-20260102T030405-cfb36bd5 --tenant alcaldia-norte
+    """
+    from pipelines.bootstrap import open_platform
+    from serving.cli.data import steps_shown
+
+    platform = open_platform()
+    context = platform.tenant(tenant)
+    record = _found(platform, context, run_id)
+    with steps_shown() as tell:
+        found = platform.reproduce(record, tell=tell)
+    emit(found.as_dict(), as_json=as_json, table=lambda: _compared(found))
+    if found.differing:
+        raise typer.Exit(1)
+
+
+def _compared(found: Any) -> Any:
+    from rich.console import Group
+
+    said = "agrees" if not found.differing else f"differs in {', '.join(found.differing)}"
+    return Group(
+        grid(
+            f"{found.of_run} computed again: {said}",
+            ["table", "rows", "recorded", "came out", "in the lake"],
+            [
+                [
+                    t.table,
+                    t.rows,
+                    t.recorded[:12],
+                    "the same" if t.reproduced else t.recomputed[:12],
+                    "the same" if t.kept else t.held[:12],
+                ]
+                for t in found.tables
+            ],
+        ),
+        *(f"not as it was then: {reason}" for reason in found.reasons),
     )
 
 

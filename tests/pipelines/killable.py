@@ -13,14 +13,20 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
+from typing import Any
 from uuid import NAMESPACE_DNS, uuid5
 
 import numpy as np
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
 
+from contracts.tables import BRONZE, GOLD, SILVER
 from features.pgvector_index import PgVectorIndex
 from lakehouse.compute.batches import Step as BatchStep
 from lakehouse.control.landings import LandingIndex
@@ -125,6 +131,18 @@ def quick_classify(folder: str, labels: list[str], template: str | None = None) 
     return classify
 
 
+def other_classify(folder: str, labels: list[str], template: str | None = None) -> BatchStep:
+    """Make the step of `quick_classify` as another library would have it: scores a little off."""
+    classify = quick_classify(folder, labels, template)
+
+    def otherwise(rows: pa.Table) -> pa.Table:
+        answers = classify(rows)
+        place = answers.schema.get_field_index("score")
+        return answers.set_column(place, "score", pc.multiply(answers["score"], 0.999))
+
+    return otherwise
+
+
 def _vector(text: str) -> list[float]:
     digest = hashlib.sha256(text.encode()).digest()[:DIMENSIONS]
     raw = np.frombuffer(digest, np.uint8).astype(np.float32) - 127.5
@@ -222,6 +240,33 @@ SECOND_FILE = [
 ]
 
 
+_WORDS = ["agua", "factura", "cobro", "vía", "luz", "basura", "parque", "ruido", "multa"]
+
+
+def seeded_lines(seed: int, tickets: int) -> list[str]:
+    """Make up the events of some tickets: in disorder, some twice, some lines broken."""
+    random = Random(seed)
+    lines: list[str] = []
+    for number in range(tickets):
+        ticket, day = f"s{seed}-{number}", random.randint(1, 9)
+        text = f"{' '.join(random.choices(_WORDS, k=random.randint(2, 9)))} {number}"
+        own = [created(ticket, day, pqrs_type=random.choice("PQRS")), said(ticket, text, day)]
+        if random.random() < 0.4:
+            own += [
+                moved(ticket, "RECEIVED", "RADICATED", day),
+                moved(ticket, "RADICATED", "CLASSIFIED", day + 1),
+            ]
+        if random.random() < 0.1:
+            own.append(attached(ticket))
+        if random.random() < 0.1:
+            own.append(random.choice(own))
+        if random.random() < 0.05:
+            own.append(own[0][: random.randint(1, 60)])
+        lines += own
+    random.shuffle(lines)
+    return lines
+
+
 def land(ports: RunPorts, path: Path, at: datetime, mapping: ColumnMapping | None = None) -> Landed:
     """Land one file for the tenant."""
     raw = RawStore(ports.files, ports.landings)
@@ -262,6 +307,61 @@ def copied(server: str, folder: Path, name: str) -> tuple[str, Path]:
     lake = folder / name / "lake"
     shutil.copytree(folder / "lake", lake)
     return f"{server}/{name}", lake
+
+
+def tables(url: str, lake: Path) -> dict[str, list[Any]]:
+    """Return everything runs left behind, sorted, all columns."""
+    ports = ports_at(url, lake)
+    found: dict[str, list[Any]] = {}
+    for contract in (*BRONZE, *SILVER, *GOLD):
+        rows = ports.store.scan(contract.table, NORTE)
+        found[str(contract.table)] = _sorted(contract.empty() if rows is None else rows)
+    with psycopg.connect(url) as connection:
+        for name in (*(f"gold.{c.table.entity}" for c in GOLD), *_POSTGRES_TABLES):
+            query = f"SELECT * FROM {name}"
+            found[name] = sorted(map(str, connection.execute(query.encode()).fetchall()))
+        runs = "SELECT run_id, status, plan, manifest - 'seconds' FROM meta.etl_runs ORDER BY 1"
+        found["meta.etl_runs"] = connection.execute(runs.encode()).fetchall()
+    return found
+
+
+_POSTGRES_TABLES = (
+    "vectors.embeddings",
+    "vectors.spaces",
+    "meta.manifest_index",
+    "meta.data_quality",
+)
+
+
+def _sorted(rows: pa.Table) -> list[str]:
+    return sorted(str(sorted(row.items())) for row in rows.to_pylist())
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A run that nobody killed: what it left, and the places it went through."""
+
+    found: dict[str, list[Any]]
+    places: list[str]
+
+
+def whole_run(server: str, folder: Path, name: str) -> Whole:
+    """Do the second run in a copy of its own, and see what it leaves."""
+    url, lake = copied(server, folder, name)
+    places: list[str] = []
+    second_run(url, lake, places.append)
+    return Whole(tables(url, lake), places)
+
+
+def lose_newest_version(ports: RunPorts, layer: str, entity: str) -> None:
+    """Take a table back to the version before its newest, as one who restores it by mistake."""
+    table = DeltaTable(f"{lake_of(ports)}/{NORTE.tenant_id}/{layer}/{entity}")
+    table.restore(table.version() - 1)
+
+
+def lake_of(ports: RunPorts) -> Path:
+    """Return the folder of the lake that `ports_at` was given."""
+    return Path(ports.store._root.uri)  # type: ignore[attr-defined]
 
 
 def _in_child(work: Callable[[], object]) -> int:

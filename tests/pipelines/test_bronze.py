@@ -8,7 +8,7 @@ from uuid import NAMESPACE_DNS, uuid5
 
 import pytest
 
-from contracts.tables import BRONZE, PQRS_EVENTS, QUARANTINE
+from contracts.tables import PQRS_EVENTS, QUARANTINE
 from lakehouse.control.landings import Landing
 from lakehouse.data.delta import DeltaTableStore
 from lakehouse.data.storage import FileStore, LakeRoot
@@ -17,7 +17,6 @@ from lakehouse.tenancy import TenantContext
 from pipelines import bronze
 from pipelines.bronze import refine_landings
 from pipelines.errors import RawChangedError
-from pipelines.quality import publish_layer
 from pipelines.steps import unobserved
 
 NORTE = TenantContext.parse("norte")
@@ -47,7 +46,6 @@ class Lake:
         refine_landings(
             run, [landing], store=self.store, files=self.files, at=at, on_step=unobserved
         )
-        publish_layer(run, BRONZE, store=self.store, on_step=unobserved)
 
     def texts(self) -> list[str]:
         rows = self.store.scan(PQRS_EVENTS.table, NORTE)

@@ -5,92 +5,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import psycopg
-import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from contracts.tables import BRONZE, CLASSIFICATIONS, EMBEDDINGS, GOLD, QUARANTINE, SILVER
+from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, QUARANTINE
 from lakehouse.control.runs import RunStatus, TenantBusyError
 from pipelines.errors import NothingToDoError
-from pipelines.run import RunPorts, run_bronze, run_gold, run_silver, run_tenant
+from pipelines.run import run_bronze, run_gold, run_silver, run_tenant
 
 HELPER = Path(__file__).with_name("killable.py")
-
-
-@pytest.fixture(scope="session")
-def killable() -> ModuleType:
-    spec = spec_from_file_location("killable", HELPER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["killable"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def server(postgres_url: str) -> str:
-    return postgres_url.rsplit("/", 1)[0]
-
-
-@pytest.fixture(scope="session")
-def prepared(killable: ModuleType, server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared con espacio")
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute("CREATE DATABASE prepared")
-    killable.prepare(f"{server}/prepared", folder)
-    return folder
-
-
-def tables(url: str, lake: Path, killable: ModuleType) -> dict[str, list[Any]]:
-    """Everything a run leaves behind, sorted, all columns."""
-    ports: RunPorts = killable.ports_at(url, lake)
-    found: dict[str, list[Any]] = {}
-    for contract in (*BRONZE, *SILVER, *GOLD):
-        rows = ports.store.scan(contract.table, killable.NORTE)
-        found[str(contract.table)] = _sorted(contract.empty() if rows is None else rows)
-    with psycopg.connect(url) as connection:
-        for name in (*(f"gold.{c.table.entity}" for c in GOLD), *_POSTGRES_TABLES):
-            query = f"SELECT * FROM {name}"
-            found[name] = sorted(map(str, connection.execute(query.encode()).fetchall()))
-        runs = "SELECT run_id, status, plan, manifest - 'seconds' FROM meta.etl_runs ORDER BY 1"
-        found["meta.etl_runs"] = connection.execute(runs.encode()).fetchall()
-    return found
-
-
-_POSTGRES_TABLES = (
-    "vectors.embeddings",
-    "vectors.spaces",
-    "meta.manifest_index",
-    "meta.data_quality",
-)
-
-
-def _sorted(rows: pa.Table) -> list[str]:
-    return sorted(str(sorted(row.items())) for row in rows.to_pylist())
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A run that nobody killed: what it left, and the places it went through."""
-
-    found: dict[str, list[Any]]
-    places: list[str]
-
-
-@pytest.fixture(scope="session")
-def whole(killable: ModuleType, server: str, prepared: Path) -> Whole:
-    url, lake = killable.copied(server, prepared, "whole")
-    places: list[str] = []
-    killable.second_run(url, lake, places.append)
-    return Whole(tables(url, lake, killable), places)
 
 
 def killed(server: str, folder: Path, name: str, places: Sequence[str]) -> subprocess.Popen[str]:
@@ -100,7 +28,7 @@ def killed(server: str, folder: Path, name: str, places: Sequence[str]) -> subpr
 
 
 def test_a_run_killed_once_anywhere_in_a_step_leaves_the_same_tables(
-    killable: ModuleType, server: str, prepared: Path, whole: Whole
+    killable: ModuleType, server: str, prepared: Path, whole: Any
 ) -> None:
     places = (
         next(place for place in whole.places if place.startswith("after bronze_pqrs_events")),
@@ -110,33 +38,33 @@ def test_a_run_killed_once_anywhere_in_a_step_leaves_the_same_tables(
         name = f"killed-{number}"
         process = killed(server, prepared, name, [place])
         assert process.communicate()[0] == f"[{-signal.SIGKILL}] 0\n"
-        found = tables(f"{server}/{name}", prepared / name / "lake", killable)
+        found = killable.tables(f"{server}/{name}", prepared / name / "lake")
         assert found == whole.found, place
 
 
 def test_a_run_killed_before_every_write_one_after_the_other_leaves_the_same_tables(
-    killable: ModuleType, server: str, prepared: Path, whole: Whole
+    killable: ModuleType, server: str, prepared: Path, whole: Any
 ) -> None:
     """Between two writes nothing changes, so the places before each stand for those after."""
     places = [place for place in whole.places if place.startswith("before")]
     assert len(places) * 2 == len(set(whole.places)) >= 30
     process = killed(server, prepared, "everywhere", places)
     assert process.communicate()[0] == f"[{-signal.SIGKILL}] 0\n"
-    found = tables(f"{server}/everywhere", prepared / "everywhere" / "lake", killable)
+    found = killable.tables(f"{server}/everywhere", prepared / "everywhere" / "lake")
     assert found == whole.found
 
 
 def test_a_run_with_nothing_waiting_is_no_run(
-    killable: ModuleType, server: str, prepared: Path, whole: Whole
+    killable: ModuleType, server: str, prepared: Path, whole: Any
 ) -> None:
     url, lake = f"{server}/whole", prepared / "whole" / "lake"
-    before = tables(url, lake, killable)
+    before = killable.tables(url, lake)
     assert killable.second_run(url, lake) is None
-    assert tables(url, lake, killable) == before
+    assert killable.tables(url, lake) == before
 
 
 def test_layers_run_one_by_one_leave_the_tables_of_a_whole_run(
-    killable: ModuleType, server: str, prepared: Path, whole: Whole
+    killable: ModuleType, server: str, prepared: Path, whole: Any
 ) -> None:
     url, lake = killable.copied(server, prepared, "layers")
     ports = killable.ports_at(url, lake)
@@ -147,11 +75,11 @@ def test_layers_run_one_by_one_leave_the_tables_of_a_whole_run(
         run_gold(killable.NORTE, ports, at=killable.SECOND)
     run_silver(killable.NORTE, ports)
     run_gold(killable.NORTE, ports, at=killable.SECOND)
-    assert tables(url, lake, killable) == whole.found
+    assert killable.tables(url, lake) == whole.found
 
 
 def test_every_row_of_silver_names_exact_versions_bundle_and_run(
-    killable: ModuleType, server: str, prepared: Path, whole: Whole
+    killable: ModuleType, server: str, prepared: Path, whole: Any
 ) -> None:
     ports = killable.ports_at(f"{server}/whole", prepared / "whole" / "lake")
     rows = ports.store.scan(CLASSIFICATIONS.table, killable.NORTE)
@@ -165,7 +93,7 @@ def test_every_row_of_silver_names_exact_versions_bundle_and_run(
 
 
 def test_a_ticket_is_enriched_once_in_the_run_in_which_ticket_and_text_are_there(
-    killable: ModuleType, server: str, prepared: Path, whole: Whole
+    killable: ModuleType, server: str, prepared: Path, whole: Any
 ) -> None:
     ports = killable.ports_at(f"{server}/whole", prepared / "whole" / "lake")
     rows = ports.store.scan(EMBEDDINGS.table, killable.NORTE)
@@ -182,7 +110,7 @@ def test_a_ticket_is_enriched_once_in_the_run_in_which_ticket_and_text_are_there
 
 
 def test_what_breaks_the_contract_waits_in_quarantine_with_file_and_line(
-    killable: ModuleType, server: str, prepared: Path, whole: Whole
+    killable: ModuleType, server: str, prepared: Path, whole: Any
 ) -> None:
     ports = killable.ports_at(f"{server}/whole", prepared / "whole" / "lake")
     rows = ports.store.scan(QUARANTINE.table, killable.NORTE)
@@ -209,7 +137,7 @@ def test_gold_is_counted_again_as_a_run_of_its_own(
 
 
 def test_a_run_given_up_leaves_its_rows_to_the_next(
-    killable: ModuleType, server: str, prepared: Path, whole: Whole
+    killable: ModuleType, server: str, prepared: Path, whole: Any
 ) -> None:
     url, lake = killable.copied(server, prepared, "given-up")
     ports = killable.ports_at(url, lake)
