@@ -1,0 +1,322 @@
+"""Raw lines into columns: the contract of `contracts.raw`, held against thousands of lines at once.
+
+Arrow reads lines in bulk, and what it read is compared with the contract column by column. Only a
+line that passes beyond doubt is taken this way; every other goes to `contracts.raw.decode_event`,
+which alone refuses, and alone says why. So both ways accept the same lines, with the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+from numpy.typing import NDArray
+
+from contracts.pqrs import Channel, EventType, Priority, TicketState
+from contracts.raw import SCHEMA_VERSION, BrokenLineError, decode_event
+
+Flags = NDArray[np.bool_]
+Places = NDArray[np.int64]
+
+_STATES = tuple(TicketState)
+_CHANNELS = tuple(Channel)
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A field of `data`: in which kinds of event it stands, where it must, and what it may say."""
+
+    name: str
+    kinds: tuple[EventType, ...]
+    required: tuple[EventType, ...] = ()
+    allowed: tuple[str, ...] = ()
+    is_number: bool = False
+
+    @property
+    def kind(self) -> pa.DataType:
+        return pa.float64() if self.is_number else pa.string()
+
+
+_CREATED, _MESSAGE = (EventType.TICKET_CREATED,), (EventType.MESSAGE_ADDED,)
+_STATUS, _ATTACHED = (EventType.STATUS_CHANGED,), (EventType.ATTACHMENT_ADDED,)
+
+_FIELDS: Final = (
+    _Field("external_id", _CREATED, required=_CREATED),
+    _Field("source_channel", _CREATED + _ATTACHED, required=_CREATED, allowed=_CHANNELS),
+    _Field("pqrs_type", _CREATED, allowed=("P", "Q", "R", "S")),
+    _Field("priority", _CREATED, allowed=tuple(Priority)),
+    _Field("geo_region", _CREATED),
+    _Field("geo_municipio", _CREATED),
+    _Field("dane_city_code", _CREATED),
+    _Field("subject", _CREATED),
+    _Field("role", _MESSAGE, required=_MESSAGE, allowed=("citizen", "agent")),
+    _Field("text", _MESSAGE, required=_MESSAGE),
+    _Field("status_from", _STATUS, required=_STATUS, allowed=_STATES),
+    _Field("status_to", _STATUS, required=_STATUS, allowed=_STATES),
+    _Field("actor_role", _STATUS, allowed=("system", "agent")),
+    _Field("reason", _STATUS),
+    _Field("file_type", _ATTACHED, required=_ATTACHED),
+    _Field("size_kb", _ATTACHED, required=_ATTACHED, is_number=True),
+)
+_TEXT_LEN: Final = "text_len"
+"""What the channel counted: judged, and then left behind, for Bronze counts itself."""
+
+_HEAD: Final = ("event_id", "ticket_id", "event_type", "schema_version", "tenant_id")
+_MOMENT: Final = pa.timestamp("us", tz="UTC")
+EVENT_COLUMNS: Final = pa.schema(
+    [
+        *((name, pa.string()) for name in _HEAD),
+        ("ts", _MOMENT),
+        *((field.name, field.kind) for field in _FIELDS),
+    ]
+)
+"""The columns that lines become; `tenant_id` is null where a line names none."""
+
+_RETRIED_LINES: Final = 200
+"""How many lines are tried again together, where a bulk of lines could not be read at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines in one piece of bytes: where each begins, and where it ends without its line end."""
+
+    data: bytes
+    starts: Places
+    ends: Places
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, place: int) -> bytes:
+        return self.data[self.starts[place] : self.ends[place]]
+
+    def part(self, begin: int, end: int) -> Lines:
+        """Return the lines from place `begin` to before `end`."""
+        return Lines(self.data, self.starts[begin:end], self.ends[begin:end])
+
+
+@dataclass(frozen=True, slots=True)
+class ReadEvents:
+    """What lines became. `rows` has `EVENT_COLUMNS`; its row n is the line at place `places[n]`.
+
+    `refused` holds the places of the other lines, each with its reason.
+    """
+
+    rows: pa.Table
+    places: Places
+    refused: Sequence[tuple[int, str]]
+
+
+def read_events(lines: Lines) -> ReadEvents:
+    """Read lines, none of them blank: exactly what `decode_event` says of each, in less time."""
+    parts = [part for begin, end in [(0, len(lines))] for part in _read(lines, begin, end)]
+    places = np.concatenate([part.places for part in parts])
+    rows = pa.concat_tables([part.rows for part in parts])
+    refused = sorted(broken for part in parts for broken in part.refused)
+    if len(parts) == 1:
+        return ReadEvents(rows, places, refused)
+    order = np.argsort(places)
+    return ReadEvents(rows.take(pa.array(order)), places[order], refused)
+
+
+def _read(lines: Lines, begin: int, end: int) -> Iterator[ReadEvents]:
+    part = lines.part(begin, end)
+    found = _parsed(part)
+    if found is not None:
+        sure = _sure(found, part)
+        kept = found if sure.all() else found.filter(pa.array(sure))
+        yield ReadEvents(_typed(kept), begin + np.flatnonzero(sure), [])
+        if not sure.all():
+            yield _judged(lines, begin + np.flatnonzero(~sure))
+    elif end - begin > _RETRIED_LINES:
+        for first in range(begin, end, _RETRIED_LINES):
+            yield from _read(lines, first, min(first + _RETRIED_LINES, end))
+    else:
+        yield _judged(lines, np.arange(begin, end))
+
+
+def _judged(lines: Lines, places: Places) -> ReadEvents:
+    """Ask `decode_event` line by line; what it accepts is written anew, as Arrow can read it."""
+    accepted: list[int] = []
+    clean: list[bytes] = []
+    refused = []
+    for place in places.tolist():
+        try:
+            clean.append(msgspec.json.encode(decode_event(lines[place])))
+            accepted.append(place)
+        except BrokenLineError as error:
+            refused.append((place, str(error)))
+    rows = _typed(_columns(b"\n".join(clean), _CLEAN)) if clean else EVENT_COLUMNS.empty_table()
+    return ReadEvents(rows, np.array(accepted, np.int64), refused)
+
+
+def _parse_options(*more: tuple[str, pa.DataType]) -> pj.ParseOptions:
+    head = [(name, pa.string()) for name in (*_HEAD, "ts")]
+    data = pa.struct([*((field.name, field.kind) for field in _FIELDS), *more])
+    schema = pa.schema([*head, ("data", data)])
+    return pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+
+
+_AS_IT_CAME = _parse_options((_TEXT_LEN, pa.int64()))
+_CLEAN = _parse_options()
+
+
+def _columns(data: bytes | memoryview, options: pj.ParseOptions) -> pa.Table:
+    """Let Arrow read objects, one after the other; the fields of `data` become columns."""
+    whole = pj.ReadOptions(use_threads=False, block_size=len(data) + 1)
+    table = pj.read_json(pa.py_buffer(data), read_options=whole, parse_options=options)
+    nested = table["data"].combine_chunks()
+    columns = {name: table[name].combine_chunks() for name in (*_HEAD, "ts")}
+    columns["has_data"] = nested.is_valid()
+    fields = zip(nested.type.names, nested.flatten(), strict=True)
+    return pa.table({**columns, **dict(fields)})
+
+
+def _parsed(lines: Lines) -> pa.Table | None:
+    """Read lines in bulk: a row a line, in order. None where that cannot be had for certain.
+
+    Every line begins with a brace and ends with one, and only between two objects can a line end
+    stand between such: so there is an object a line at least, and as many rows as lines means one.
+    """
+    if len(lines) == 0:
+        return None
+    data = memoryview(lines.data)[lines.starts[0] : lines.ends[-1]]
+    letters = np.frombuffer(lines.data, np.uint8)
+    braced = (letters[lines.starts] == ord("{")) & (letters[lines.ends - 1] == ord("}"))
+    if not braced.all() or not _is_text(data):
+        return None
+    try:
+        found = _columns(data, _AS_IT_CAME)
+    except pa.ArrowInvalid:
+        return None
+    return found if len(found) == len(lines) else None
+
+
+def _is_text(data: memoryview) -> bool:
+    """Tell whether bytes are UTF-8, all of them, and none is zero, at which Arrow stops."""
+    ends = pa.array([0, len(data)], pa.int32()).buffers()[1]
+    try:
+        pa.StringArray.from_buffers(1, ends, pa.py_buffer(data)).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return bool(np.frombuffer(data, np.uint8).all())
+
+
+_UUID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+_RFC3339: Final = (
+    r"^(?:19|20)\d\d-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])"
+    r"|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))"
+    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d)$"
+)
+"""Moments as they are mostly written. Leap days and rarer forms are left to `decode_event`."""
+
+_SAYS_SCHEMA_VERSION: Final = r"schema_version|\\u00[567]"
+"""A line may name the field in escapes, of which its letters take these."""
+
+
+def _sure(found: pa.Table, lines: Lines) -> Flags:
+    """Tell which rows keep the contract beyond doubt."""
+    kinds = {kind: _flags(pc.equal(found["event_type"], kind.value)) for kind in EventType}
+    sure = np.logical_or.reduce(list(kinds.values())) & _flags(found["has_data"])
+    for name in ("event_id", "ticket_id"):
+        sure &= _flags(pc.match_substring_regex(found[name], _UUID))
+    sure &= _flags(pc.match_substring_regex(found["ts"], _RFC3339))
+    for field in _FIELDS:
+        sure &= _field_is_sure(field, found[field.name], kinds)
+    sure &= _flags(pc.greater(pc.binary_length(found["external_id"]), 0), absent=True)
+    sure &= _flags(pc.greater(pc.binary_length(found["file_type"]), 0), absent=True)
+    sure &= _flags(pc.match_substring_regex(found["text"], "[!-~]"), absent=True)
+    sure &= _flags(pc.greater_equal(found[_TEXT_LEN], 0), absent=True)
+    size = found["size_kb"]
+    sure &= _flags(pc.and_(pc.is_finite(size), pc.greater_equal(size, 0)), absent=True)
+    return sure & _version_is_sure(found["schema_version"], lines) & ~_odd(lines)
+
+
+def _flags(flags: pa.ChunkedArray, *, absent: bool = False) -> Flags:
+    """Return flags as numpy has them, those of a row without value as `absent`."""
+    filled: Flags = flags.fill_null(absent).combine_chunks().to_numpy(zero_copy_only=False)
+    return filled
+
+
+def _field_is_sure(field: _Field, values: pa.ChunkedArray, kinds: dict[EventType, Flags]) -> Flags:
+    given = _flags(values.is_valid())
+    missing = ~given & np.logical_or.reduce([kinds[kind] for kind in field.required] or [~given])
+    stray = given & ~np.logical_or.reduce([kinds[kind] for kind in field.kinds])
+    unsure = stray | missing if field.required else stray
+    if field.allowed:
+        allowed = pa.array(list(field.allowed), pa.string())
+        unsure |= given & ~_flags(pc.is_in(values, value_set=allowed))
+    return ~unsure
+
+
+def _version_is_sure(versions: pa.ChunkedArray, lines: Lines) -> Flags:
+    """A version that is absent is right, one that is null is not, and Arrow reads both alike."""
+    right = _flags(pc.equal(versions, SCHEMA_VERSION))
+    absent = _flags(versions.is_null())
+    if not absent.any():
+        return right
+    begin, end = int(lines.starts[0]), int(lines.ends[-1])
+    if lines.data.find(b"schema_version", begin, end) >= 0 or _has_escapes(lines.data, begin, end):
+        places = np.flatnonzero(absent)
+        named = pa.array([lines[place] for place in places.tolist()], pa.binary())
+        says = pc.match_substring_regex(named, _SAYS_SCHEMA_VERSION)
+        absent[places] = ~says.to_numpy(zero_copy_only=False)
+    return right | absent
+
+
+def _has_escapes(data: bytes, begin: int, end: int) -> bool:
+    r"""Tell whether a letter may be written as `\u` and its number."""
+    letters = np.frombuffer(data, np.uint8)
+    slashes = begin + np.flatnonzero(letters[begin:end] == ord("\\"))
+    return bool((letters[slashes + 1] == ord("u")).any())
+
+
+_DEEP: Final = 100
+"""An event has two levels. Arrow reads any number of them, `decode_event` some hundreds."""
+
+_DELIMITERS: Final = np.frombuffer(b",]} \t\ri", np.uint8)
+"""What may follow a number, and the letter that makes an infinity of `Inf`."""
+
+
+def _odd(lines: Lines) -> Flags:
+    """Tell which lines might hold what Arrow reads and JSON forbids, or nest very deeply."""
+    begin = int(lines.starts[0])
+    letters = np.frombuffer(lines.data, np.uint8)[begin : int(lines.ends[-1])]
+    opens = begin + np.flatnonzero((letters == ord("{")) | (letters == ord("[")))
+    no_numbers = begin + _no_numbers(letters)
+    odd: Flags = (_within(lines, opens) > _DEEP) | (_within(lines, no_numbers) > 0)
+    return odd
+
+
+def _no_numbers(letters: NDArray[np.uint8]) -> Places:
+    """Return where `NaN`, `Inf` or `Infinity` may stand as if they were numbers."""
+    found = np.flatnonzero((letters == ord("N")) | (letters == ord("I")))
+    found = found[found < len(letters) - 3]
+    first, second, third = (letters[found + step] for step in range(3))
+    nan = (first == ord("N")) & (second == ord("a")) & (third == ord("N"))
+    infinite = (first == ord("I")) & (second == ord("n")) & (third == ord("f"))
+    found = found[nan | infinite]
+    delimited: Places = found[np.isin(letters[found + 3], _DELIMITERS)]
+    return delimited
+
+
+def _within(lines: Lines, places: Places) -> Places:
+    """Count, for every line, the places that lie in it."""
+    counts: Places = np.searchsorted(places, lines.ends) - np.searchsorted(places, lines.starts)
+    return counts
+
+
+def _typed(found: pa.Table) -> pa.Table:
+    """Give rows that keep the contract their types; an absent version is the one there is."""
+    typed = {
+        "ts": found["ts"].cast(_MOMENT),
+        "schema_version": pa.repeat(pa.scalar(SCHEMA_VERSION), len(found)),
+    }
+    columns = [typed.get(name, found[name]) for name in EVENT_COLUMNS.names]
+    return pa.table(columns, schema=EVENT_COLUMNS)
