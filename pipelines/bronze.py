@@ -1,28 +1,24 @@
 """Bronze: every line of Raw becomes a typed row, or a quarantined one with its reason.
 
-Structure only: nothing is guessed, mended or interpreted here.
+Structure only: nothing is guessed, mended or interpreted here. Blocks of a file are decoded side by
+side, as many as Arrow has threads, and taken up in the file's order; the file is read once.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contracts.raw import (
-    AttachmentAddedEvent,
-    BrokenLineError,
-    MessageAddedEvent,
-    RawEvent,
-    StatusChangedEvent,
-    TicketCreatedEvent,
-    decode_event,
-)
+from contracts.raw_columns import Flags, Lines, ReadEvents, read_events
 from contracts.tables import MOMENT, PQRS_EVENTS, QUARANTINE
 from lakehouse.control.landings import Landing
 from lakehouse.control.runs import QualityResult
@@ -30,26 +26,25 @@ from lakehouse.data.storage import FileStore
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
 from pipelines.errors import RawChangedError
-from pipelines.steps import OnStep, Progress, untold, write
+from pipelines.known_ids import KnownIds
+from pipelines.raw_blocks import RawBlock, raw_blocks
+from pipelines.steps import OnStep, Progress, stage, untold
 
-CHUNK_LINES = 100_000
-"""Lines a commit. A constant, not a setting: a resumed run must cut its files the same way."""
-
-CHUNK_BYTES = 64 << 20
-"""Bytes after which a chunk ends though it has fewer lines; a constant for the same reason."""
+PART_BYTES = 64 << 20
+"""Raw bytes a part. A constant, not a setting: a resumed run must cut its files the same way."""
 
 DUPLICATE = "duplicate event_id"
 
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 _CLOCKS_DIFFER = timedelta(days=1)
-_BLOCK_BYTES = 1 << 20
-_BOM = b"\xef\xbb\xbf"
+_BLOCKS_AHEAD = 12
+"""Blocks that may be decoded while a part is being staged; they and a part are what is held."""
 
-_Event = tuple[int, RawEvent]
-_Broken = tuple[int, str]
+_HASH_LETTERS = 32
+_PLACE = ("raw_line", "raw_offset", "content_hash")
 
 
-def refine_landings(
+def stage_landings(
     run: RunContext,
     landings: Sequence[Landing],
     *,
@@ -59,38 +54,57 @@ def refine_landings(
     on_step: OnStep,
     progress: Progress = untold,
 ) -> None:
-    """Take landings to `pqrs_events` and `quarantine`, one commit a chunk of lines.
+    """Stage what landings hold for `pqrs_events` and `quarantine`, part by part.
 
     An event is a duplicate where its id is in Bronze at version `at` (None: Bronze was empty) or
     came earlier in this run.
     """
     known = _known_ids(run, store, at)
     for landing in landings:
-        _verify(files, run, landing)
-        for number, chunk in enumerate(_chunks(files, run, landing)):
-            rows, broken = read_lines(chunk, landing, run)
-            fresh, repeated = _apart(rows, known)
-            known.append(fresh["event_id"].combine_chunks())
-            refused = pa.concat_tables([broken, _as_duplicates(repeated)])
+        for number, decoded in enumerate(_parts(files, run, landing)):
+            first = known.admit(decoded.rows["event_id"].combine_chunks())
+            fresh, repeated = _apart(decoded.rows, first)
+            refused = pa.concat_tables([decoded.refused, _as_duplicates(repeated)])
             part = f"{landing.run_id}/{number:05d}"
-            write(store, PQRS_EVENTS, fresh, run, part=part, on_step=on_step)
-            write(store, QUARANTINE, refused, run, part=part, on_step=on_step)
-            progress(len(chunk))
+            stage(store, PQRS_EVENTS, fresh, run, part=part, on_step=on_step)
+            stage(store, QUARANTINE, refused, run, part=part, on_step=on_step)
+            progress(len(fresh) + len(refused))
 
 
-def read_lines(
-    lines: Sequence[tuple[int, bytes]], landing: Landing, run: RunContext
-) -> tuple[pa.Table, pa.Table]:
-    """Decode numbered lines into rows of `pqrs_events` and of `quarantine`."""
-    events: list[_Event] = []
-    broken: list[_Broken] = []
-    judge = _Judge(run.tenant.tenant_id, landing.landed_at + _CLOCKS_DIFFER)
-    for number, line in lines:
-        try:
-            events.append((number, judge.accept(decode_event(line))))
-        except BrokenLineError as error:
-            broken.append((number, str(error)))
-    return _event_rows(events, landing, run), _quarantine_rows(broken, landing, run)
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Rows of `pqrs_events` in the order of their lines, and of `quarantine`."""
+
+    rows: pa.Table
+    refused: pa.Table
+
+
+def decode_block(block: RawBlock, landing: Landing, run: RunContext) -> Decoded:
+    """Make rows of a block's lines. Which of them are duplicates is not known here."""
+    place = pa.table(
+        {
+            "raw_line": block.numbers,
+            "raw_offset": block.offsets,
+            "content_hash": _content_hashes(block.lines),
+        }
+    )
+    read = read_events(block.lines)
+    rows = _event_rows(read, place, landing, run)
+    refused = _quarantine_rows(
+        place.take(pa.array([at for at, _ in read.refused], pa.int64())),
+        pa.array([reason for _, reason in read.refused], pa.string()),
+        landing,
+        run,
+    )
+    reasons = _reasons(read.rows, landing, run)
+    if reasons.null_count == len(reasons):
+        return Decoded(rows, refused)
+    untrue = pc.is_valid(reasons)
+    unlikely = rows.filter(untrue).select(_PLACE)
+    refused = pa.concat_tables(
+        [refused, _quarantine_rows(unlikely, reasons.drop_null(), landing, run)]
+    )
+    return Decoded(rows.filter(pc.invert(untrue)), refused.sort_by("raw_line"))
 
 
 CHECKED_COLUMNS = ["event_id", "ticket_id", "event_type", "text_len", "ts"]
@@ -125,168 +139,140 @@ def _count(flags: pa.ChunkedArray) -> int:
     return pc.sum(flags).as_py() or 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Judge:
-    """Refuses events that are well formed and still cannot be true."""
-
-    tenant_id: str
-    latest: datetime
-
-    def accept(self, event: RawEvent) -> RawEvent:
-        if event.tenant_id is not None and event.tenant_id != self.tenant_id:
-            raise BrokenLineError("tenant_id: the event is of another tenant")
-        if event.ts < _EARLIEST:
-            raise BrokenLineError("ts: before 1990, expected a moment when the event happened")
-        if event.ts > self.latest:
-            raise BrokenLineError("ts: more than a day after the file landed")
-        return event
+def _parts(files: FileStore, run: RunContext, landing: Landing) -> Iterator[Decoded]:
+    """Gather decoded blocks into parts. Raises `RawChangedError` at the end of a changed file."""
+    held: list[Decoded] = []
+    size = 0
+    for block_size, decoded in _decoded(files, run, landing):
+        held.append(decoded)
+        size += block_size
+        if size >= PART_BYTES:
+            yield _together(held)
+            held, size = [], 0
+    if held:
+        yield _together(held)
 
 
-def _known_ids(run: RunContext, store: TableStore, at: int | None) -> list[pa.Array]:
-    if at is None:
-        return []
-    rows = store.scan(PQRS_EVENTS.table, run.tenant, at=at, columns=["event_id"])
-    return [] if rows is None else list(rows["event_id"].chunks)
+def _decoded(files: FileStore, run: RunContext, landing: Landing) -> Iterator[tuple[int, Decoded]]:
+    """Yield each block's bytes and rows, in the file's order."""
+    digest = hashlib.sha256()
+    decode = partial(decode_block, landing=landing, run=run)
+    pending: deque[tuple[int, Future[Decoded]]] = deque()
+    with (
+        files.open(run.tenant, landing.path) as stream,
+        ThreadPoolExecutor(pa.cpu_count()) as pool,
+    ):
+        for block in raw_blocks(stream):
+            digest.update(block.lines.data)
+            pending.append((len(block.lines.data), pool.submit(decode, block)))
+            if len(pending) > _BLOCKS_AHEAD:
+                size, ready = pending.popleft()
+                yield size, ready.result()
+        for size, ready in pending:
+            yield size, ready.result()
+    _require_unchanged(landing, digest.hexdigest())
 
 
-def _verify(files: FileStore, run: RunContext, landing: Landing) -> None:
-    with files.open(run.tenant, landing.path) as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
-    if digest.hexdigest() != landing.landed_sha256:
+def _together(decoded: Sequence[Decoded]) -> Decoded:
+    return Decoded(
+        pa.concat_tables(block.rows for block in decoded),
+        pa.concat_tables(block.refused for block in decoded),
+    )
+
+
+def _require_unchanged(landing: Landing, found: str) -> None:
+    if found != landing.landed_sha256:
         msg = (
             f"Raw file '{landing.path}' is not the one that landed: its SHA-256 is "
-            f"{digest.hexdigest()[:12]}…, expected {str(landing.landed_sha256)[:12]}…; "
+            f"{found[:12]}…, expected {str(landing.landed_sha256)[:12]}…; "
             "Raw is never changed, restore it from a copy"
         )
         raise RawChangedError(msg)
 
 
-def _chunks(
-    files: FileStore, run: RunContext, landing: Landing
-) -> Iterator[list[tuple[int, bytes]]]:
-    with files.open(run.tenant, landing.path) as stream:
-        numbered = (
-            (number, line.removeprefix(_BOM) if number == 1 else line)
-            for number, line in enumerate(stream, start=1)
-        )
-        filled = ((number, line) for number, line in numbered if not line.isspace())
-        chunk: list[tuple[int, bytes]] = []
-        size = 0
-        for number, line in filled:
-            chunk.append((number, line))
-            size += len(line)
-            if len(chunk) == CHUNK_LINES or size >= CHUNK_BYTES:
-                yield chunk
-                chunk, size = [], 0
-        if chunk:
-            yield chunk
+def _reasons(read: pa.Table, landing: Landing, run: RunContext) -> pa.ChunkedArray:
+    """Say why events that are well formed still cannot be true; null where they can."""
+    foreign = pc.not_equal(read["tenant_id"], run.tenant.tenant_id).fill_null(False)
+    early = pc.less(read["ts"], pa.scalar(_EARLIEST, MOMENT))
+    late = pc.greater(read["ts"], pa.scalar(landing.landed_at + _CLOCKS_DIFFER, MOMENT))
+    return pc.case_when(
+        pc.make_struct(foreign, early, late),
+        "tenant_id: the event is of another tenant",
+        "ts: before 1990, expected a moment when the event happened",
+        "ts: more than a day after the file landed",
+    )
 
 
-def _apart(rows: pa.Table, known: Sequence[pa.Array]) -> tuple[pa.Table, pa.Table]:
+def _content_hashes(lines: Lines) -> pa.Array:
+    """Return the first half of each line's SHA-256: enough to know it by, in half the room."""
+    data, size = lines.data, _HASH_LETTERS // 2
+    sha256 = hashlib.sha256
+    places = zip(lines.starts.tolist(), lines.ends.tolist(), strict=True)
+    digests = b"".join([sha256(data[start:end]).digest()[:size] for start, end in places])
+    bounds = np.arange(len(lines) + 1, dtype=np.int32) * _HASH_LETTERS
+    letters = pa.py_buffer(digests.hex().encode())
+    return pa.StringArray.from_buffers(len(lines), pa.py_buffer(bounds), letters)
+
+
+def _known_ids(run: RunContext, store: TableStore, at: int | None) -> KnownIds:
+    known = KnownIds()
+    if at is not None:
+        rows = store.scan(PQRS_EVENTS.table, run.tenant, at=at, columns=["event_id"])
+        for chunk in [] if rows is None else rows["event_id"].chunks:
+            known.add(chunk)
+    return known
+
+
+def _apart(rows: pa.Table, first: Flags) -> tuple[pa.Table, pa.Table]:
     """Part rows into the first of each event_id, and those that came before."""
-    ids = rows["event_id"].combine_chunks()
-    before = pa.chunked_array(known, pa.string())
-    common = before.filter(pc.is_in(before, value_set=ids))
-    first = np.zeros(len(ids), dtype=bool)
-    encoded = ids.dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    first[np.unique(encoded, return_index=True)[1]] = True
-    fresh = pc.and_not(pa.array(first), pc.is_in(ids, value_set=common.combine_chunks()))
-    return rows.filter(fresh), rows.filter(pc.invert(fresh))
+    if first.all():
+        return rows, rows.slice(0, 0)
+    return rows.filter(pa.array(first)), rows.filter(pa.array(~first))
 
 
 def _as_duplicates(rows: pa.Table) -> pa.Table:
-    place = rows.drop_columns(["reason"])
-    return place.append_column(
-        QUARANTINE.schema.field("reason"), pa.repeat(DUPLICATE, len(rows))
-    ).select(QUARANTINE.schema.names)
+    reason = rows.column_names.index("reason")  # a change of state has one of its own
+    told = rows.set_column(reason, "reason", pa.repeat(DUPLICATE, len(rows)))
+    return told.select(QUARANTINE.schema.names).cast(QUARANTINE.schema)
 
 
-def _quarantine_rows(broken: list[_Broken], landing: Landing, run: RunContext) -> pa.Table:
-    columns = {
-        "raw_line": pa.array([number for number, _ in broken], pa.int64()),
-        "reason": pa.array([reason for _, reason in broken], pa.string()),
-        "day": pa.array([landing.landed_at.astimezone(UTC).date()] * len(broken), pa.date32()),
-    }
-    return _completed(columns, len(broken), landing, run, QUARANTINE.schema)
-
-
-def _event_rows(events: list[_Event], landing: Landing, run: RunContext) -> pa.Table:
-    tables = [
-        _rows_of(kind, [pair for pair in events if type(pair[1]) is kind], landing, run)
-        for kind in _DATA_COLUMNS
-    ]
-    return pa.concat_tables(tables).sort_by("raw_line")
-
-
-_DATA_COLUMNS: dict[type[RawEvent], dict[str, str]] = {
-    TicketCreatedEvent: {
-        "external_id": "external_id",
-        "source_channel": "source_channel",
-        "pqrs_code": "pqrs_type",
-        "priority": "priority",
-        "geo_region": "geo_region",
-        "geo_municipio": "geo_municipio",
-        "dane_city_code": "dane_city_code",
-        "subject": "subject",
-    },
-    MessageAddedEvent: {"role": "role", "text": "text"},
-    StatusChangedEvent: {
-        "status_from": "status_from",
-        "status_to": "status_to",
-        "actor_role": "actor_role",
-        "reason": "reason",
-    },
-    AttachmentAddedEvent: {
-        "file_type": "file_type",
-        "size_kb": "size_kb",
-        "source_channel": "source_channel",
-    },
-}
-"""By kind of event: the column of Bronze, and the field of `data` it holds."""
-
-
-def _rows_of(
-    kind: type[RawEvent], events: list[_Event], landing: Landing, run: RunContext
+def _quarantine_rows(
+    place: pa.Table, reasons: pa.ChunkedArray, landing: Landing, run: RunContext
 ) -> pa.Table:
-    schema = PQRS_EVENTS.schema
-    count = len(events)
-    found = [event for _, event in events]
-    moments = pa.array([event.ts for event in found], MOMENT)
+    day = landing.landed_at.astimezone(UTC).date()
     columns = {
-        "event_id": pa.array([str(event.event_id) for event in found], pa.string()),
-        "ticket_id": pa.array([str(event.ticket_id) for event in found], pa.string()),
-        "event_type": pa.repeat(kind.__struct_config__.tag, count),
-        "ts": moments,
-        "day": moments.cast(pa.date32()),
-        "schema_version": pa.array([event.schema_version for event in found], pa.string()),
-        "raw_line": pa.array([number for number, _ in events], pa.int64()),
+        **{name: place[name] for name in _PLACE},
+        "reason": reasons,
+        "day": pa.repeat(pa.scalar(day, pa.date32()), len(place)),
     }
-    for column, name in _DATA_COLUMNS[kind].items():
-        values = [getattr(event.data, name) for event in found]
-        columns[column] = pa.array(values, schema.field(column).type)
-    if kind is MessageAddedEvent:
-        columns["text_len"] = pc.utf8_length(columns["text"]).cast(pa.int64())
-    return _completed(columns, count, landing, run, schema)
+    return _completed(columns, len(place), landing, run, QUARANTINE.schema)
+
+
+def _event_rows(read: ReadEvents, place: pa.Table, landing: Landing, run: RunContext) -> pa.Table:
+    own = place if len(read.places) == len(place) else place.take(pa.array(read.places))
+    columns = {
+        **{name: read.rows[name] for name in read.rows.column_names},
+        **{name: own[name] for name in _PLACE},
+        "pqrs_code": read.rows["pqrs_type"],
+        "text_len": pc.utf8_length(read.rows["text"]).cast(pa.int64()),
+        "day": read.rows["ts"].cast(pa.date32()),
+    }
+    return _completed(columns, len(read.rows), landing, run, PQRS_EVENTS.schema)
 
 
 def _completed(
-    columns: dict[str, pa.Array], count: int, landing: Landing, run: RunContext, schema: pa.Schema
+    columns: Mapping[str, pa.ChunkedArray],
+    count: int,
+    landing: Landing,
+    run: RunContext,
+    schema: pa.Schema,
 ) -> pa.Table:
-    """Add what is the same for every row, and nulls where a kind of event has no such field."""
+    """Add what is the same for every row."""
     same = {
         "tenant_id": run.tenant.tenant_id,
         "run_id": run.run_id,
         "source": landing.source,
         "raw_file": landing.path,
     }
-    filled = {
-        **{name: pa.repeat(value, count) for name, value in same.items()},
-        **columns,
-    }
-    arrays = [
-        filled[field.name] if field.name in filled else pa.nulls(count, field.type)
-        for field in schema
-    ]
-    return pa.table(arrays, schema=schema)
+    filled = {**columns, **{name: pa.repeat(value, count) for name, value in same.items()}}
+    return pa.table([filled[name] for name in schema.names], schema=schema)

@@ -31,7 +31,7 @@ from lakehouse.manifest import Environment, FileInput, RunManifest
 from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext
 from models.task import Task
-from pipelines.bronze import CHECKED_COLUMNS, check_bronze, refine_landings
+from pipelines.bronze import CHECKED_COLUMNS, check_bronze, stage_landings
 from pipelines.catalogue import refresh_catalogue
 from pipelines.enrich import Enricher, ModelSteps
 from pipelines.errors import NothingToDoError, RunFailedError
@@ -286,6 +286,10 @@ class _Work:
         )
         return contract.empty().select(list(columns)) if rows is None else rows
 
+    def staged(self, contract: Contract, columns: Sequence[str]) -> pa.Table:
+        rows = self.ports.store.preview(contract.table, self.run, columns=columns)
+        return contract.empty().select(list(columns)) if rows is None else rows
+
     def judge(self, results: list[QualityResult]) -> None:
         self.ports.log.record_quality(self.run, results)
         require(results)
@@ -308,19 +312,23 @@ class _Meter:
 
 def _bronze(work: _Work) -> None:
     landings = planned_landings(work.plan, work.run.tenant, work.ports.landings)
-    refine_landings(
-        work.run,
-        landings,
-        store=work.ports.store,
-        files=work.ports.files,
-        at=work.plan.version(PQRS_EVENTS.table),
-        on_step=work.on_step,
-        progress=work.progress(Step.BRONZE, sum(landing.events or 0 for landing in landings)),
-    )
-    quarantined = len(work.own(QUARANTINE, ["run_id"]))
-    work.judge(check_bronze(work.own(PQRS_EVENTS, CHECKED_COLUMNS), quarantined))
+    store, run = work.ports.store, work.run
+    if not store.published(PQRS_EVENTS.table, run):
+        stage_landings(
+            run,
+            landings,
+            store=store,
+            files=work.ports.files,
+            at=work.plan.version(PQRS_EVENTS.table),
+            on_step=work.on_step,
+            progress=work.progress(Step.BRONZE, sum(landing.events or 0 for landing in landings)),
+        )
+        quarantined = len(work.staged(QUARANTINE, ["run_id"]))
+        work.judge(check_bronze(work.staged(PQRS_EVENTS, CHECKED_COLUMNS), quarantined))
+        publish(store, QUARANTINE, run, on_step=work.on_step)
+        publish(store, PQRS_EVENTS, run, on_step=work.on_step)
     work.on_step("before consume")
-    work.ports.landings.consume(work.run, landings)
+    work.ports.landings.consume(run, landings)
     work.on_step("after consume")
 
 

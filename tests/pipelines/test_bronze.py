@@ -14,10 +14,10 @@ from lakehouse.data.delta import DeltaTableStore
 from lakehouse.data.storage import FileStore, LakeRoot
 from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext
-from pipelines import bronze
-from pipelines.bronze import refine_landings
+from pipelines import bronze, raw_blocks
+from pipelines.bronze import stage_landings
 from pipelines.errors import RawChangedError
-from pipelines.steps import unobserved
+from pipelines.steps import publish, unobserved
 
 NORTE = TenantContext.parse("norte")
 LANDED = datetime(2026, 1, 10, 12, tzinfo=UTC)
@@ -43,9 +43,11 @@ class Lake:
         digest = sha or hashlib.sha256(content.encode()).hexdigest()
         landing = Landing("sim", name, RunId(name), path, "e.jsonl", LANDED, digest, 1)
         run = RunContext(RunId(f"run-{name}"), NORTE, LANDED)
-        refine_landings(
+        stage_landings(
             run, [landing], store=self.store, files=self.files, at=at, on_step=unobserved
         )
+        for contract in (PQRS_EVENTS, QUARANTINE):
+            publish(self.store, contract, run, on_step=unobserved)
 
     def texts(self) -> list[str]:
         rows = self.store.scan(PQRS_EVENTS.table, NORTE)
@@ -73,8 +75,9 @@ def test_an_event_is_let_in_once_within_a_file_and_across_runs(lake: Lake) -> No
     assert lake.refused() == [(1, "duplicate event_id"), (3, "duplicate event_id")]
 
 
-def test_an_event_is_let_in_once_across_chunks(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bronze, "CHUNK_LINES", 2)
+def test_an_event_is_let_in_once_across_parts(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bronze, "PART_BYTES", 400)
+    monkeypatch.setattr(raw_blocks, "BLOCK_BYTES", 100)
     lake.refine("\n".join([said("a"), said("b"), said("c"), said("a"), said("b")]), name="one")
     assert lake.texts() == ["Texto de a", "Texto de b", "Texto de c"]
     assert [line for line, _ in lake.refused()] == [4, 5]
@@ -99,13 +102,60 @@ def test_blank_lines_and_a_byte_order_mark_are_no_rows_and_no_faults(lake: Lake)
     assert lake.refused() == []
 
 
-def test_a_row_says_which_file_and_line_it_came_from(lake: Lake) -> None:
-    lake.refine("\n" + said("a") + "\n", name="one")
+def test_a_row_says_which_file_line_and_byte_it_came_from_and_what_stood_there(lake: Lake) -> None:
+    lake.refine("\n" + said("a") + "\r\n{}\n", name="one")
+    rows, refused = (lake.store.scan(c.table, NORTE) for c in (PQRS_EVENTS, QUARANTINE))
+    assert rows is not None
+    assert refused is not None
+    place = {"raw_file": "raw/one/events.jsonl", "source": "sim"}
+    origin = [*place, "raw_line", "raw_offset", "content_hash"]
+    line = said("a")
+    assert rows.select([*origin, "text_len"]).to_pylist() == [
+        {**place, "raw_line": 2, "raw_offset": 1, "content_hash": hash_of(line), "text_len": 10}
+    ]
+    assert refused.select(origin).to_pylist() == [
+        {**place, "raw_line": 3, "raw_offset": len(line) + 3, "content_hash": hash_of("{}")}
+    ]
+
+
+def hash_of(line: str) -> str:
+    return hashlib.sha256(line.encode()).hexdigest()[:32]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(lake: Lake) -> None:
+    lake.refine("\ufeff" + said("a"), name="one")
     rows = lake.store.scan(PQRS_EVENTS.table, NORTE)
     assert rows is not None
-    origin = rows.select(["raw_file", "raw_line", "source", "text_len"]).to_pylist()
-    expected = {"raw_file": "raw/one/events.jsonl", "raw_line": 2, "source": "sim", "text_len": 10}
-    assert origin == [expected]
+    assert rows["raw_offset"].to_pylist() == [3]
+    assert rows["content_hash"].to_pylist() == [hash_of(said("a"))]
+
+
+def test_a_run_makes_one_commit_however_many_parts_it_stages(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bronze, "PART_BYTES", 100)
+    monkeypatch.setattr(raw_blocks, "BLOCK_BYTES", 100)
+    lake.refine("\n".join(said(name) for name in "abcde"), name="one")
+    head = lake.store.head(PQRS_EVENTS.table, NORTE)
+    assert head is not None
+    assert head.version == 1
+    assert len(lake.texts()) == 5
+
+
+def test_the_cut_into_blocks_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [said("a"), "", said("b"), "{", said("a"), said("c", tenant_id="sur"), "x\r", said("d")]
+    found = []
+    for size in (7, 200, 5_000):
+        monkeypatch.setattr(raw_blocks, "BLOCK_BYTES", size)
+        lake = Lake(tmp_path / str(size))
+        lake.refine("\n".join(lines), name="one")
+        rows = lake.store.scan(PQRS_EVENTS.table, NORTE)
+        assert rows is not None
+        found.append((lake.refused(), rows.sort_by("raw_line").to_pylist()))
+    assert found[0] == found[1] == found[2]
+    assert [line for line, _ in found[0][0]] == [4, 5, 6, 7]
 
 
 def test_raw_that_was_changed_after_landing_is_not_read(lake: Lake) -> None:
