@@ -280,12 +280,6 @@ class _Work:
         meter = _Meter(step, total, self.tell)
         return meter.add
 
-    def own(self, contract: Contract, columns: Sequence[str]) -> pa.Table:
-        rows = self.ports.store.scan(
-            contract.table, self.run.tenant, columns=columns, run_id=self.run.run_id
-        )
-        return contract.empty().select(list(columns)) if rows is None else rows
-
     def staged(self, contract: Contract, columns: Sequence[str]) -> pa.Table:
         rows = self.ports.store.preview(contract.table, self.run, columns=columns)
         return contract.empty().select(list(columns)) if rows is None else rows
