@@ -27,6 +27,7 @@ from lakehouse.control.drift import DriftLog
 from lakehouse.control.landings import LandingIndex
 from lakehouse.control.postgres import Postgres
 from lakehouse.control.runs import RunLog, RunRecord
+from lakehouse.control.served import ServedTables
 from lakehouse.control.tenants import TenantDirectory
 from lakehouse.data.history import VersionedTableStore
 from lakehouse.data.storage import FileStore, LakeRoot
@@ -40,6 +41,7 @@ from models.task import Task
 from pipelines.enrich import ModelSteps
 from pipelines.reproduce import Reproduction, reproduce
 from pipelines.run import RunPorts, Tell, tell_nobody
+from pipelines.sql import SqlPorts
 from pipelines.tenant_config import tasks_of
 from registry.refs import Registry
 
@@ -154,6 +156,13 @@ class Platform:
             models=ModelSteps(embed=embed_step, classify=classify_step),
             cluster=self.cluster,
         )
+
+    @cached_property
+    def sql_ports(self) -> SqlPorts:
+        """What SQL works with."""
+        from lakehouse.data.duckdb_query import DuckDbEngine
+
+        return SqlPorts(DuckDbEngine(), self.store, ServedTables(self.postgres), self.runs)
 
     @property
     def reviewers(self) -> ReviewerAccounts:

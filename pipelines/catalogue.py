@@ -58,7 +58,7 @@ def measure(
     for table in wanted:
         state = store.state(table, tenant, at=at.get(table))
         if state is not None:
-            found.append(_entry(CONTRACTS[table], state))
+            found.append(entry_of(CONTRACTS[table], state))
     return found
 
 
@@ -133,7 +133,8 @@ def _outputs(as_of: AsOf, tenant: TenantContext, log: RunLog) -> Mapping[str, in
     return {**record.manifest.get("inputs", {}), **record.manifest.get("outputs", {})}
 
 
-def _entry(contract: Contract, state: TableState) -> TableEntry:
+def entry_of(contract: Contract, state: TableState) -> TableEntry:
+    """Join what the lake says of a table with what its contract promises."""
     return TableEntry(
         layer=contract.table.layer.value,
         table=contract.table.entity,

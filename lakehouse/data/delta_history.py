@@ -45,11 +45,8 @@ class DeltaTableHistory:
         ones where another writer commits in between, or where an older version is open.
         """
         reader = self._root.table_filesystem(table, tenant)
-        found = reader.get_file_info(pafs.FileSelector(_LOG, allow_not_found=True))
-        names = sorted(info.base_name for info in found if _ENTRY.fullmatch(info.base_name))
-        wanted = names if limit is None else names[-limit:]
-        with ThreadPoolExecutor(_READERS) as pool:
-            return list(pool.map(partial(_commit, reader), wanted))
+        names = _entries(reader)
+        return _read(reader, names if limit is None else names[-limit:])
 
     def state(
         self, table: TableRef, tenant: TenantContext, *, at: int | None = None
@@ -101,14 +98,25 @@ class DeltaTableHistory:
 
     def _require_files(self, table: TableRef, tenant: TenantContext, opened: DeltaTable) -> None:
         """Refuse a version whose files a vacuum took: found by looking, where one ever ran."""
-        at = opened.version()
-        later = [c for c in self.commits(table, tenant) if c.version > at]
-        if not any(commit.operation.startswith("VACUUM") for commit in later):
+        reader, at = self._root.table_filesystem(table, tenant), opened.version()
+        later = [name for name in _entries(reader) if name > f"{at:020}.json"]
+        if not any(commit.operation.startswith("VACUUM") for commit in _read(reader, later)):
             return
         paths = pa.table(opened.get_add_actions())["path"].to_pylist()
-        found = self._root.table_filesystem(table, tenant).get_file_info(paths)
+        found = reader.get_file_info(paths)
         if any(info.type is not pafs.FileType.File for info in found):
             raise VersionGoneError.of(table, at)
+
+
+def _entries(reader: pafs.FileSystem) -> list[str]:
+    """Name the entries of a table's log, oldest first."""
+    found = reader.get_file_info(pafs.FileSelector(_LOG, allow_not_found=True))
+    return sorted(info.base_name for info in found if _ENTRY.fullmatch(info.base_name))
+
+
+def _read(reader: pafs.FileSystem, names: Sequence[str]) -> list[Commit]:
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(partial(_commit, reader), names))
 
 
 def _commit(reader: pafs.FileSystem, name: str) -> Commit:

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from lakehouse.errors import PlataError
-from serving.cli import data, demo, drift, models, prompts, review, runs, services, tenants
+from serving.cli import (
+    data,
+    demo,
+    drift,
+    models,
+    prompts,
+    review,
+    runs,
+    services,
+    sql,
+    tables,
+    tenants,
+)
 from serving.cli.output import fail
 
 app = typer.Typer(
@@ -40,9 +52,11 @@ def root(
 
 services.register(app)
 data.register(app)
+sql.register(app)
 demo.register(app)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(runs.app, name="runs")
+app.add_typer(tables.app, name="tables")
 app.add_typer(models.app, name="models")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(review.app, name="review")

@@ -33,7 +33,7 @@ def emit(value: Any, *, as_json: bool, table: Callable[[], RenderableType]) -> N
 
 def grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """Draw rows under a title; numbers are set to the right."""
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=title or None, title_justify="left", header_style="bold")
     for position, name in enumerate(columns):
         cells = [row[position] for row in rows]
         numeric = bool(cells) and all(isinstance(cell, int | float) for cell in cells)

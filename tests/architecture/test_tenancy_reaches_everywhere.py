@@ -14,6 +14,7 @@ from lakehouse.control.catalogue import TableCatalogue
 from lakehouse.control.drift import DriftLog
 from lakehouse.control.landings import LandingIndex
 from lakehouse.control.runs import RunLog
+from lakehouse.control.served import ServedTables
 from lakehouse.data.history import TableHistory
 from lakehouse.data.storage import FileStore
 from lakehouse.data.tables import TableStore
@@ -28,6 +29,7 @@ PORTS: list[type] = [
     LandingIndex,
     DriftLog,
     TableCatalogue,
+    ServedTables,
     EmbeddingIndex,
     ReviewQueue,
 ]

@@ -1,0 +1,259 @@
+"""`plata tables`: what a tenant's tables are, what is in them, and how they came to be so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from serving.cli.output import emit, grid
+
+app = typer.Typer(no_args_is_help=True, help="List tables, show one, look back at its versions.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
+OfTenant = Annotated[str, typer.Option("--tenant", "-t", help="Whose tables.")]
+OneTable = Annotated[str, typer.Argument(help="A table, such as silver.tickets.")]
+AsOfPoint = Annotated[
+    str | None,
+    typer.Option("--as-of", help="A version, a run id, or a day or moment in ISO 8601 (UTC)."),
+]
+
+
+@app.command("list")
+def list_(tenant: OfTenant, as_of: AsOfPoint = None, as_json: AsJson = False) -> None:
+    """List a tenant's tables: rows, size, freshness, version, owner.
+
+    Reads the catalogue, which every run brings up to date; with --as-of it reads the lake.
+
+    Example: plata tables list --tenant alcaldia-norte --as-of 2026-01-31
+    """
+    from lakehouse.data.as_of import AsOf
+    from pipelines.bootstrap import open_platform
+    from pipelines.catalogue import measure, tables_at
+
+    point = None if as_of is None else AsOf.parse(as_of)
+    platform = open_platform()
+    context = platform.tenant(tenant)
+    if point is None:
+        entries: Sequence[Any] = platform.catalogue.entries(context)
+    else:
+        versions = tables_at(point, context, store=platform.store, log=platform.runs)
+        entries = measure(context, platform.store, versions=versions)
+    _emit_entries(f"{tenant}: tablas" + (f" a {as_of}" if as_of else ""), entries, as_json)
+
+
+@app.command()
+def refresh(tenant: OfTenant, as_json: AsJson = False) -> None:
+    """Bring the catalogue up to date with the lake, for what was not written by a run.
+
+    Example: plata tables refresh --tenant alcaldia-norte
+    """
+    from pipelines.bootstrap import open_platform
+    from pipelines.catalogue import refresh_catalogue
+
+    platform = open_platform()
+    entries = refresh_catalogue(
+        platform.tenant(tenant), store=platform.store, catalogue=platform.catalogue
+    )
+    _emit_entries(f"{tenant}: catálogo al día", entries, as_json)
+
+
+@app.command()
+def show(
+    table: OneTable, tenant: OfTenant, as_of: AsOfPoint = None, as_json: AsJson = False
+) -> None:
+    """Show a table: columns with their meaning and figures, partitions, properties.
+
+    Of columns with people's words no value is shown, only how many are missing and how varied.
+
+    Example: plata tables show silver.tickets --tenant alcaldia-norte --as-of 3
+    """
+    from lakehouse.data.as_of import AsOf
+    from pipelines.bootstrap import open_platform
+    from pipelines.catalogue import find_contract
+    from pipelines.inspection import inspect
+
+    contract = find_contract(table)
+    point = None if as_of is None else AsOf.parse(as_of)
+    platform = open_platform()
+    seen = inspect(contract, platform.tenant(tenant), platform.sql_ports, as_of=point)
+    value = {
+        "table": seen.entry.name,
+        "description": contract.description,
+        "contract": str(contract),
+        "owner": contract.owner,
+        "key": list(contract.key),
+        **_state(seen.entry),
+        "partitions": list(seen.partitions),
+        "properties": dict(seen.properties),
+        "columns": [
+            {name: getattr(column, name) for name in _COLUMN_TITLES} for column in seen.columns
+        ],
+    }
+    emit(value, as_json=as_json, table=lambda: _drawn(tenant, value))
+
+
+@app.command()
+def history(
+    table: OneTable,
+    tenant: OfTenant,
+    limit: Annotated[int, typer.Option(min=1, help="How many versions, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List a table's versions: when, by which run, what each added.
+
+    Example: plata tables history silver.tickets --tenant alcaldia-norte --limit 5
+    """
+    from pipelines.bootstrap import open_platform
+    from pipelines.catalogue import find_contract, sql_name
+
+    ref = find_contract(table).table
+    platform = open_platform()
+    commits = platform.store.commits(ref, platform.tenant(tenant), limit=limit)
+    rows: list[dict[str, Any]] = [
+        {
+            "version": commit.version,
+            "at": commit.at.isoformat(timespec="milliseconds"),
+            "operation": commit.operation,
+            "run_id": commit.run_id,
+            "rows_added": commit.rows_added,
+            "files_added": commit.files_added,
+            "files_removed": commit.files_removed,
+            "bytes_added": commit.bytes_added,
+        }
+        for commit in reversed(commits)
+    ]
+    emit(
+        rows,
+        as_json=as_json,
+        table=lambda: grid(
+            f"{tenant}: versiones de {sql_name(ref)}",
+            [
+                "versión",
+                "momento (UTC)",
+                "operación",
+                "run",
+                "filas nuevas",
+                "archivos +",
+                "archivos −",
+                "tamaño nuevo",
+            ],
+            [[*list(row.values())[:-1], _size(row["bytes_added"])] for row in rows],
+        ),
+    )
+
+
+_COLUMN_TITLES = {
+    "name": "columna",
+    "kind": "tipo",
+    "required": "obligatoria",
+    "classification": "clase",
+    "missing": "vacías",
+    "distinct": "distintas ≈",
+    "smallest": "desde",
+    "largest": "hasta",
+    "description": "significado",
+}
+
+
+def _state(entry: Any) -> dict[str, Any]:
+    return {
+        "version": entry.version,
+        "rows": entry.rows,
+        "files": entry.files,
+        "size_bytes": entry.size_bytes,
+        "newest_day": None if entry.newest_day is None else entry.newest_day.isoformat(),
+        "written_at": entry.written_at.isoformat(timespec="seconds"),
+        "last_run": entry.last_run,
+        "location": entry.location,
+    }
+
+
+def _emit_entries(title: str, entries: Sequence[Any], as_json: bool) -> None:
+    rows = [
+        {
+            "table": entry.name,
+            "contract_version": entry.contract_version,
+            "owner": entry.owner,
+            **_state(entry),
+        }
+        for entry in entries
+    ]
+    emit(
+        rows,
+        as_json=as_json,
+        table=lambda: grid(
+            title,
+            [
+                "tabla",
+                "filas",
+                "tamaño",
+                "archivos",
+                "versión",
+                "último día",
+                "escrita (UTC)",
+                "contrato",
+                "responsable",
+            ],
+            [
+                [
+                    row["table"],
+                    row["rows"],
+                    _size(row["size_bytes"]),
+                    row["files"],
+                    row["version"],
+                    row["newest_day"],
+                    row["written_at"][:19].replace("T", " "),
+                    f"v{row['contract_version']}",
+                    row["owner"],
+                ]
+                for row in rows
+            ],
+        ),
+    )
+
+
+def _drawn(tenant: str, value: dict[str, Any]) -> Any:
+    from rich.console import Group
+
+    facts = {
+        "contrato": value["contract"],
+        "responsable": value["owner"],
+        "clave": ", ".join(value["key"]),
+        "versión": value["version"],
+        "filas": f"{value['rows']:,}",
+        "archivos": f"{value['files']:,}, {_size(value['size_bytes'])}",
+        "último día": value["newest_day"],
+        "escrita (UTC)": f"{value['written_at']} por {value['last_run']}",
+        "lugar": value["location"],
+        "particiones": ", ".join(value["partitions"]) or None,
+        **value["properties"],
+    }
+    return Group(
+        f"{tenant}: {value['table']} · {value['description']}",
+        grid("", ["", ""], [[name, fact] for name, fact in facts.items()]),
+        grid(
+            "Columnas",
+            list(_COLUMN_TITLES.values()),
+            [[_said(column[name]) for name in _COLUMN_TITLES] for column in value["columns"]],
+        ),
+    )
+
+
+def _said(value: Any) -> Any:
+    return {True: "sí", False: "no"}[value] if isinstance(value, bool) else value
+
+
+def _size(size_bytes: int) -> str:
+    """Write a size for people.
+
+    >>> _size(2_621_440)
+    '2.5 MB'
+    """
+    size, unit = float(size_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
