@@ -17,6 +17,7 @@ from serving.cli import (
     review,
     runs,
     services,
+    simulate,
     sql,
     tables,
     tenants,
@@ -53,6 +54,7 @@ def root(
 services.register(app)
 data.register(app)
 sql.register(app)
+simulate.register(app)
 demo.register(app)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(runs.app, name="runs")
