@@ -39,6 +39,7 @@ from lakehouse.tenancy import TenantContext
 from models.steps import classify_step
 from models.task import Task
 from pipelines.enrich import ModelSteps
+from pipelines.lineage_walk import LineagePorts
 from pipelines.reproduce import Reproduction, reproduce
 from pipelines.run import RunPorts, Tell, tell_nobody
 from pipelines.sql import SqlPorts
@@ -163,6 +164,11 @@ class Platform:
         from lakehouse.data.duckdb_query import DuckDbEngine
 
         return SqlPorts(DuckDbEngine(), self.store, ServedTables(self.postgres), self.runs)
+
+    @property
+    def lineage(self) -> LineagePorts:
+        """What lineage reads."""
+        return LineagePorts(self.store, self.files, self.landings, self.runs, self.postgres)
 
     @property
     def reviewers(self) -> ReviewerAccounts:

@@ -8,7 +8,8 @@ from psycopg import sql
 from contracts.contract import Contract
 from contracts.tables import GOLD
 from lakehouse.control.postgres import Connection, Postgres
-from lakehouse.run import RunContext
+from lakehouse.run import RunContext, RunId
+from lakehouse.tenancy import TenantContext
 from pipelines.gold import Figures
 from pipelines.steps import OnStep
 
@@ -20,6 +21,18 @@ def serve_gold(figures: Figures, run: RunContext, *, postgres: Postgres, on_step
         for contract in GOLD:
             _replace(connection, contract, figures[contract], run)
     on_step("after gold_served")
+
+
+def served_run(tenant: TenantContext, postgres: Postgres) -> RunId | None:
+    """Return the run whose figures are served now, None where none are."""
+    with postgres.connect(tenant) as connection:
+        for contract in GOLD:
+            table = sql.Identifier("gold", contract.table.entity)
+            query = sql.SQL("SELECT run_id FROM {} WHERE tenant_id = %s LIMIT 1").format(table)
+            row = connection.execute(query, [tenant.tenant_id]).fetchone()
+            if row is not None:
+                return RunId(row[0])
+    return None
 
 
 def _replace(connection: Connection, contract: Contract, rows: pa.Table, run: RunContext) -> None:

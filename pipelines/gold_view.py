@@ -7,7 +7,7 @@ declared; the newest answer counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 
 import polars as pl
@@ -33,6 +33,11 @@ class SilverView:
     status_events: pl.DataFrame
     classifications: pl.DataFrame
     labels: pl.DataFrame
+
+    def of_ticket(self, ticket_id: str) -> SilverView:
+        """Keep the rows of one ticket: what they count for is what the ticket counts for."""
+        frames = {field.name: getattr(self, field.name) for field in fields(self)}
+        return SilverView(**{name: f.filter(ticket_id=ticket_id) for name, f in frames.items()})
 
 
 _COLUMNS = {

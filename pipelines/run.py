@@ -413,12 +413,12 @@ def _count_again(
     if killed is not None:
         reason = f"killed; {run.run_id} counted instead"
         ports.log.finish(killed.run, RunStatus.FAILED, error=reason)
-    head = ports.store.head(LABELS.table, tenant)
     inputs = _heads(tenant, ports, SILVER)
+    labels_at = next((s.version for s in inputs if s.table == LABELS.table), None)
     ports.log.start(run, GOLD_KIND, {"versions": {str(s.table): s.version for s in inputs}})
     began = time.perf_counter()
     try:
-        publish_gold(run, ports, None if head is None else head.version, unobserved)
+        publish_gold(run, ports, labels_at, unobserved)
     except RunFailedError as error:
         ports.log.finish(run, RunStatus.FAILED, error=str(error))
         raise

@@ -12,6 +12,7 @@ from serving.cli import (
     data,
     demo,
     drift,
+    lineage,
     models,
     prompts,
     review,
@@ -56,6 +57,7 @@ data.register(app)
 sql.register(app)
 simulate.register(app)
 demo.register(app)
+lineage.register(app)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(runs.app, name="runs")
 app.add_typer(tables.app, name="tables")
