@@ -14,6 +14,7 @@ from contracts.tables import (
     MESSAGES,
     PQRS_EVENTS,
     QUARANTINE,
+    SILVER_QUARANTINE,
     STATUS_EVENTS,
     TICKETS,
 )
@@ -38,7 +39,9 @@ class StepFlow:
 
 FLOWS: Mapping[str, StepFlow] = {
     "bronze": StepFlow((), (PQRS_EVENTS, QUARANTINE), raw=True),
-    "silver": StepFlow((PQRS_EVENTS,), (TICKETS, MESSAGES, STATUS_EVENTS, ATTACHMENTS)),
+    "silver": StepFlow(
+        (PQRS_EVENTS,), (TICKETS, MESSAGES, STATUS_EVENTS, SILVER_QUARANTINE, ATTACHMENTS)
+    ),
     "embeddings": StepFlow((TICKETS, MESSAGES), (EMBEDDINGS,)),
     "classifications": StepFlow((TICKETS, MESSAGES, EMBEDDINGS), (CLASSIFICATIONS,)),
     "index": StepFlow((EMBEDDINGS, CLASSIFICATIONS), ()),

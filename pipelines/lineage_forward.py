@@ -189,7 +189,8 @@ class _Follower:
         history: bool,
     ) -> Footprint:
         tickets = sorted({row["ticket_id"] for row in rows})
-        in_silver = {event.event_id: event for event in self._walk.events(tickets)}
+        traced = [*self._walk.refused(tickets), *self._walk.events(tickets)]
+        in_silver = {event.event_id: event for event in traced}
         events = tuple(in_silver.get(row["event_id"]) or self._bronze_only(row) for row in rows)
         answers = self._walk.answers(tickets, champions_only=False)
         reach = _reach(events, answers)

@@ -20,6 +20,7 @@ from contracts.tables import (
     LABELS,
     MESSAGES,
     PQRS_EVENTS,
+    SILVER_QUARANTINE,
     STATUS_EVENTS,
     TICKETS,
 )
@@ -48,7 +49,10 @@ class RawLine:
 
 @dataclass(frozen=True, slots=True)
 class EventTrace:
-    """One event through the layers. `silver` is None where no row of Silver was made of it."""
+    """One event through the layers. `silver` is None where no row of Silver was made of it.
+
+    `rule` is what it broke, where it waits in Silver's quarantine.
+    """
 
     ticket_id: str
     event_id: str
@@ -57,6 +61,7 @@ class EventTrace:
     silver_run: str | None
     bronze_run: str | None
     raw: RawLine | None
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +116,18 @@ class Walk:
         self._tenant, self._versions, self._ports = tenant, versions, ports
 
     def events(self, tickets: Sequence[str]) -> list[EventTrace]:
-        """Return every event of the tickets that is in Silver, by ticket, kind and id."""
-        found = [
+        """Return the events of the tickets that are rows of Silver."""
+        return self._traced(
             {**row, "silver": str(contract.table)}
             for contract in EVENT_TABLES
             for row in self._rows(contract, ["ticket_id", "event_id", "run_id"], tickets)
-        ]
-        bronze = self._bronze(found)
-        return [self._trace(row, bronze.get(row["event_id"])) for row in found]
+        )
+
+    def refused(self, tickets: Sequence[str]) -> list[EventTrace]:
+        """Return the events of the tickets that Silver once refused, accepted since or not."""
+        columns = ["ticket_id", "event_id", "run_id", "rule"]
+        rows = self._rows(SILVER_QUARANTINE, columns, tickets)
+        return self._traced({**row, "silver": str(SILVER_QUARANTINE.table)} for row in rows)
 
     def answers(self, tickets: Sequence[str], *, champions_only: bool = True) -> list[Answer]:
         """Return the models' answers about the tickets, newest last."""
@@ -144,35 +153,30 @@ class Walk:
         rows = self._ports.store.scan(contract.table, self._tenant, at=version, columns=columns)
         return [] if rows is None else _among(rows, "ticket_id", tickets).to_pylist()
 
-    def _bronze(self, found: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Find events in Bronze by the runs their rows name, and by those such a run carried."""
-        wanted = sorted({row["event_id"] for row in found})
-        runs = {RunId(row["run_id"]) for row in found}
-        there = self._bronze_of(runs, wanted)
-        missing = [event for event in wanted if event not in there]
-        if missing:
-            there |= self._bronze_of(self._carried(runs), missing)
-        return there
+    def _traced(self, rows: Iterable[Mapping[str, Any]]) -> list[EventTrace]:
+        found = list(rows)
+        bronze = self._bronze(found)
+        return [self._trace(row, bronze.get(row["event_id"])) for row in found]
 
-    def _bronze_of(self, runs: Iterable[RunId], events: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def _bronze(self, found: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Find events in Bronze: of the runs their rows name, and of any run where that fails.
+
+        It fails where a run took along what an earlier one had left behind or refused.
+        """
+        wanted = {row["event_id"] for row in found}
         there: dict[str, dict[str, Any]] = {}
-        for run_id in sorted(runs):
-            rows = self._ports.store.scan(
-                PQRS_EVENTS.table, self._tenant, columns=_BRONZE_COLUMNS, run_id=run_id
-            )
+        for run_id in [*sorted({RunId(row["run_id"]) for row in found}), None]:
+            missing = sorted(wanted - there.keys())
+            rows = self._bronze_of(run_id) if missing else None
             if rows is not None:
-                mine = _among(rows, "event_id", events)
+                mine = _among(rows, "event_id", missing)
                 there |= {row["event_id"]: row for row in mine.to_pylist()}
         return there
 
-    def _carried(self, runs: Iterable[RunId]) -> set[RunId]:
-        records = [self._ports.log.find(self._tenant, run_id) for run_id in sorted(runs)]
-        return {
-            RunId(name)
-            for record in records
-            if record is not None
-            for name in record.plan.get("carried", ())
-        }
+    def _bronze_of(self, run_id: RunId | None) -> pa.Table | None:
+        return self._ports.store.scan(
+            PQRS_EVENTS.table, self._tenant, columns=_BRONZE_COLUMNS, run_id=run_id
+        )
 
     def _read_by(self, run_id: str, tickets: Sequence[str]) -> dict[str, str]:
         """Say which message a run's models read of each ticket: the first a citizen had written."""
@@ -197,6 +201,7 @@ class Walk:
             silver_run=row["run_id"],
             bronze_run=None if bronze is None else bronze["run_id"],
             raw=None if bronze is None else raw_line(bronze, self._tenant, self._ports.files),
+            rule=row.get("rule"),
         )
 
 

@@ -101,7 +101,8 @@ def _tickets(
 def _event(branch: Tree, event: EventTrace) -> None:
     made = event.silver or "sin fila en Silver: el radicado ya estaba"
     by = "" if event.silver_run is None else f", corrida {event.silver_run}"
-    silver = branch.add(_line(f"{made}: evento {event.event_id}{by}"))
+    broke = "" if event.rule is None else f", rompió la regla {event.rule}"
+    silver = branch.add(_line(f"{made}: evento {event.event_id}{by}{broke}"))
     bronze = silver.add(
         _line(f"bronze_pqrs_events: {event.event_type}, corrida {event.bronze_run}")
     )

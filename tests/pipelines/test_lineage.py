@@ -276,6 +276,13 @@ def test_a_refused_line_is_in_quarantine_with_its_reason(lake: Lake) -> None:
     assert lake.follow(f"{path}:12").fate is Fate.QUARANTINED
 
 
+def test_a_change_of_state_that_broke_a_rule_says_which_and_counts_nowhere(lake: Lake) -> None:
+    (event,) = lake.follow(lake.quick.uid("t1/CLOSED/5")).events
+    assert (event.silver, event.silver_run) == ("silver_quarantine", lake.runs["second"])
+    assert event.rule is not None
+    assert lake.follow(event.event_id).numbers == ()
+
+
 def test_a_line_that_waits_says_so_and_one_that_is_not_there_too(
     lake: Lake, tmp_path: Path
 ) -> None:
