@@ -79,6 +79,7 @@ class FileStore:
 
     def __init__(self, root: LakeRoot) -> None:
         self._lake = root.filesystem()
+        self._uri = root.uri.rstrip("/")
 
     def exists(self, tenant: TenantContext, path: str) -> bool:
         """Tell whether the file is there, whole."""
@@ -99,6 +100,10 @@ class FileStore:
     def write(self, tenant: TenantContext, path: str, content: bytes | Path) -> None:
         """Put bytes, or a copy of a local file, at `path`; an equal path is replaced whole."""
         write_whole(self._lake, self._locate(tenant, path), content)
+
+    def address(self, tenant: TenantContext, path: str) -> str:
+        """Say where a file is, for people: an absolute path, or a URI of a bucket."""
+        return f"{self._uri}/{self._locate(tenant, path)}"
 
     def _locate(self, tenant: TenantContext, path: str) -> str:
         parts = PurePosixPath(path).parts
