@@ -40,6 +40,18 @@ TYPES: Final[Mapping[str, tuple[str, pa.DataType]]] = {
 }
 """By physical type, which is Delta's name: the logical type of the standard, and Arrow's."""
 
+_PHYSICAL: Final = {arrow: physical for physical, (_, arrow) in TYPES.items()}
+
+
+def physical_type(kind: pa.DataType) -> str:
+    """Name an Arrow type as contracts do.
+
+    >>> physical_type(pa.timestamp("us", tz="UTC"))
+    'timestamp'
+    """
+    return _PHYSICAL[kind]
+
+
 CLASSIFICATIONS: Final = ("public", "internal", "personal")
 
 

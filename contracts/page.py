@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from contracts.contract import Column, Contract
+from contracts.odcs import physical_type
 from contracts.validate import Rule, compile_checks
 
 _OPENING = """\
@@ -69,7 +70,7 @@ def _section(contract: Contract) -> Iterator[str]:
         column = said.get(field.name, Column(field.name))
         yield _row(
             field.name,
-            str(field.type),
+            physical_type(field.type),
             "no" if field.nullable else "yes",
             column.classification,
             column.description,

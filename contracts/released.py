@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from contracts.contract import Column, Contract
-from contracts.odcs import TYPES
+from contracts.odcs import TYPES, physical_type
 from lakehouse.data.tables import Layer, TableRef
 
 FOLDER = Path("contracts/released")
@@ -38,7 +38,7 @@ def write_form(contract: Contract) -> str:
     columns = [
         {
             "name": f.name,
-            "type": _PHYSICAL[f.type],
+            "type": physical_type(f.type),
             "required": not f.nullable,
             **_rules(said[f.name]),
         }
@@ -77,7 +77,6 @@ def read_form(text: str) -> Contract:
     )
 
 
-_PHYSICAL = {arrow: physical for physical, (_, arrow) in TYPES.items()}
 _PROSE = ("name", "description")
 
 
