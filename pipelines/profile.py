@@ -15,7 +15,7 @@ from lakehouse.data.history import LazyRows
 from lakehouse.data.query import QueryEngine, Statement
 
 PERSONAL = "personal"
-_SHOWN_CHARACTERS = 40
+_SHOWN_CHARACTERS = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def profile(
             classification=_classification(contract, name),
             description=described.get(name, ""),
             missing=figures[f"missing {name}"],
-            distinct=figures.get(f"distinct {name}"),
+            distinct=_at_most(figures["rows"], figures.get(f"distinct {name}")),
             smallest=_shown(figures.get(f"smallest {name}")),
             largest=_shown(figures.get(f"largest {name}")),
         )
@@ -60,7 +60,7 @@ def profile(
 
 
 def _figures(contract: Contract, rows: LazyRows | pa.Table, engine: QueryEngine) -> dict[str, Any]:
-    wanted = []
+    wanted = ["count(*) AS rows"]
     for field in rows.schema:
         name = field.name
         wanted.append(f'count(*) - count("{name}") AS "missing {name}"')
@@ -79,6 +79,10 @@ def _figures(contract: Contract, rows: LazyRows | pa.Table, engine: QueryEngine)
 def _classification(contract: Contract, name: str) -> str:
     """Treat a column nobody described as if it were about people."""
     return contract.classification.get(name, PERSONAL)
+
+
+def _at_most(rows: int, estimate: int | None) -> int | None:
+    return None if estimate is None else min(rows, estimate)
 
 
 def _shown(value: Any) -> str | None:

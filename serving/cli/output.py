@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -31,13 +31,20 @@ def emit(value: Any, *, as_json: bool, table: Callable[[], RenderableType]) -> N
         console().print(table())
 
 
-def grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """Draw rows under a title; numbers are set to the right."""
+def grid(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    whole: Sequence[str] = (),
+) -> Table:
+    """Draw rows under a title; numbers are set to the right, columns of `whole` never broken."""
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for position, name in enumerate(columns):
         cells = [row[position] for row in rows]
         numeric = bool(cells) and all(isinstance(cell, int | float) for cell in cells)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name in whole)
     for row in rows:
         table.add_row(*(_cell(cell) for cell in row))
     return table

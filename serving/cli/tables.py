@@ -88,7 +88,7 @@ def show(
         "partitions": list(seen.partitions),
         "properties": dict(seen.properties),
         "columns": [
-            {name: getattr(column, name) for name in _COLUMN_TITLES} for column in seen.columns
+            {name: getattr(column, name) for name in _COLUMN_FACTS} for column in seen.columns
         ],
     }
     emit(value, as_json=as_json, table=lambda: _drawn(tenant, value))
@@ -129,32 +129,35 @@ def history(
         as_json=as_json,
         table=lambda: grid(
             f"{tenant}: versiones de {sql_name(ref)}",
+            ["versión", "momento (UTC)", "operación", "run", "filas +", "archivos", "tamaño +"],
             [
-                "versión",
-                "momento (UTC)",
-                "operación",
-                "run",
-                "filas nuevas",
-                "archivos +",
-                "archivos −",
-                "tamaño nuevo",
+                [
+                    row["version"],
+                    _moment(row["at"]),
+                    row["operation"],
+                    row["run_id"],
+                    row["rows_added"],
+                    f"+{row['files_added']} −{row['files_removed']}",
+                    _size(row["bytes_added"]),
+                ]
+                for row in rows
             ],
-            [[*list(row.values())[:-1], _size(row["bytes_added"])] for row in rows],
+            whole=["momento (UTC)", "run", "archivos"],
         ),
     )
 
 
-_COLUMN_TITLES = {
-    "name": "columna",
-    "kind": "tipo",
-    "required": "obligatoria",
-    "classification": "clase",
-    "missing": "vacías",
-    "distinct": "distintas ≈",
-    "smallest": "desde",
-    "largest": "hasta",
-    "description": "significado",
-}
+_COLUMN_FACTS = (
+    "name",
+    "kind",
+    "required",
+    "classification",
+    "missing",
+    "distinct",
+    "smallest",
+    "largest",
+    "description",
+)
 
 
 def _state(entry: Any) -> dict[str, Any]:
@@ -189,7 +192,6 @@ def _emit_entries(title: str, entries: Sequence[Any], as_json: bool) -> None:
                 "tabla",
                 "filas",
                 "tamaño",
-                "archivos",
                 "versión",
                 "último día",
                 "escrita (UTC)",
@@ -201,15 +203,15 @@ def _emit_entries(title: str, entries: Sequence[Any], as_json: bool) -> None:
                     row["table"],
                     row["rows"],
                     _size(row["size_bytes"]),
-                    row["files"],
                     row["version"],
                     row["newest_day"],
-                    row["written_at"][:19].replace("T", " "),
+                    _moment(row["written_at"])[:16],
                     f"v{row['contract_version']}",
                     row["owner"],
                 ]
                 for row in rows
             ],
+            whole=["tabla", "tamaño", "último día", "escrita (UTC)"],
         ),
     )
 
@@ -225,7 +227,7 @@ def _drawn(tenant: str, value: dict[str, Any]) -> Any:
         "filas": f"{value['rows']:,}",
         "archivos": f"{value['files']:,}, {_size(value['size_bytes'])}",
         "último día": value["newest_day"],
-        "escrita (UTC)": f"{value['written_at']} por {value['last_run']}",
+        "escrita (UTC)": f"{_moment(value['written_at'])}, por {value['last_run']}",
         "lugar": value["location"],
         "particiones": ", ".join(value["partitions"]) or None,
         **value["properties"],
@@ -235,14 +237,37 @@ def _drawn(tenant: str, value: dict[str, Any]) -> Any:
         grid("", ["", ""], [[name, fact] for name, fact in facts.items()]),
         grid(
             "Columnas",
-            list(_COLUMN_TITLES.values()),
-            [[_said(column[name]) for name in _COLUMN_TITLES] for column in value["columns"]],
+            ["columna", "tipo", "clase", "vacías", "distintas ≈", "valores", "significado"],
+            [
+                [
+                    column["name"],
+                    column["kind"],
+                    column["classification"],
+                    column["missing"],
+                    column["distinct"],
+                    _ends(column),
+                    column["description"],
+                ]
+                for column in value["columns"]
+            ],
+            whole=["columna"],
         ),
     )
 
 
-def _said(value: Any) -> Any:
-    return {True: "sí", False: "no"}[value] if isinstance(value, bool) else value
+def _ends(column: dict[str, Any]) -> str | None:
+    """Write from where to where a column's values go; None where that is nobody's business."""
+    ends = [column["smallest"], column["largest"]]
+    return None if None in ends else " … ".join(dict.fromkeys(ends))
+
+
+def _moment(text: str) -> str:
+    """Shorten a moment in UTC to what people read.
+
+    >>> _moment("2026-01-02T03:04:05.678+00:00")
+    '2026-01-02 03:04:05'
+    """
+    return text[:19].replace("T", " ")
 
 
 def _size(size_bytes: int) -> str:
