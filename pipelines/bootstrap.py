@@ -42,6 +42,7 @@ from pipelines.enrich import ModelSteps
 from pipelines.lineage_walk import LineagePorts
 from pipelines.reproduce import Reproduction, reproduce
 from pipelines.run import RunPorts, Tell, tell_nobody
+from pipelines.run_events import RunEvents
 from pipelines.sql import SqlPorts
 from pipelines.tenant_config import tasks_of
 from registry.refs import Registry
@@ -156,7 +157,16 @@ class Platform:
             postgres=self.postgres,
             models=ModelSteps(embed=embed_step, classify=classify_step),
             cluster=self.cluster,
+            events=self.events,
         )
+
+    @cached_property
+    def events(self) -> RunEvents:
+        """Where runs are told of."""
+        from pipelines.openlineage_events import EventPorts, open_events
+
+        ports = EventPorts(self.store, self.landings, self.runs)
+        return open_events(self.settings.lake, self.home / "openlineage", ports)
 
     @cached_property
     def sql_ports(self) -> SqlPorts:

@@ -11,6 +11,8 @@ from contracts.tables import (
     CLASSIFICATIONS,
     EMBEDDINGS,
     GOLD,
+    KPI_VOLUME_DAILY,
+    LABELS,
     MESSAGES,
     PQRS_EVENTS,
     QUARANTINE,
@@ -50,3 +52,49 @@ FLOWS: Mapping[str, StepFlow] = {
     ),
 }
 """By the name of the step."""
+
+
+IDENTITY, TRANSFORMATION, AGGREGATION = "IDENTITY", "TRANSFORMATION", "AGGREGATION"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSource:
+    """A column that another is made of, and how, in OpenLineage's words."""
+
+    table: Contract
+    column: str
+    how: str = IDENTITY
+
+
+ColumnSources = Mapping[str, tuple[ColumnSource, ...]]
+
+
+def _of_event(target: Contract) -> ColumnSources:
+    """A row of Silver is one event of Bronze: most columns are the same, codes become words."""
+    renamed = {
+        "created_at": ColumnSource(PQRS_EVENTS, "ts"),
+        "pqrs_type": ColumnSource(PQRS_EVENTS, "pqrs_code", TRANSFORMATION),
+    }
+    same = {
+        name: ColumnSource(PQRS_EVENTS, name)
+        for name in target.schema.names
+        if name in PQRS_EVENTS.schema.names and name != "run_id"
+    }
+    made = {name: source for name, source in renamed.items() if name in target.schema.names}
+    return {name: (source,) for name, source in (same | made).items()}
+
+
+COLUMNS: Mapping[Contract, ColumnSources] = {
+    **{table: _of_event(table) for table in (TICKETS, MESSAGES, STATUS_EVENTS, ATTACHMENTS)},
+    KPI_VOLUME_DAILY: {
+        "day": (ColumnSource(TICKETS, "day"),),
+        "source_channel": (ColumnSource(TICKETS, "source_channel"),),
+        "pqrs_type": (
+            ColumnSource(LABELS, "label", TRANSFORMATION),
+            ColumnSource(CLASSIFICATIONS, "predicted_label", TRANSFORMATION),
+            ColumnSource(TICKETS, "pqrs_type", TRANSFORMATION),
+        ),
+        "tickets": (ColumnSource(TICKETS, "ticket_id", AGGREGATION),),
+    },
+}
+"""Which columns a column is made of, for the tables where that is exactly known."""

@@ -32,6 +32,7 @@ from pipelines.run import (
     publish_gold,
     tell_nobody,
 )
+from pipelines.run_events import Silent
 from pipelines.steps import unobserved
 
 REPRODUCE_KIND = "reproduce"
@@ -176,6 +177,7 @@ def _rehearsing(ports: RunPorts, store: VersionedTableStore) -> RunPorts:
         postgres=postgres,
         log=RunLog(postgres),
         landings=LandingIndex(postgres),
+        events=Silent(),
     )
 
 

@@ -41,6 +41,7 @@ from pipelines.gold_serving import serve_gold
 from pipelines.gold_view import read_silver
 from pipelines.pending import pending_tickets
 from pipelines.plan import RUN_KIND, RunPlan, plan_run, planned_landings, stranded_runs
+from pipelines.run_events import RunEvents, Silent
 from pipelines.silver import SilverInput, refine_events
 from pipelines.steps import OnStep, Progress, publish, unobserved
 from registry.refs import Registry
@@ -90,6 +91,7 @@ class RunPorts:
     postgres: Postgres
     models: ModelSteps
     cluster: Cluster | None = None
+    events: RunEvents = field(default_factory=Silent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,8 @@ def execute(
         began = time.perf_counter()
         try:
             work = partial(perform, step, planned, ports, on_step=on_step, tell=tell)
-            around(step, work)
+            with ports.events.step(planned.run, step.value):
+                around(step, work)
         except RunFailedError as error:
             for contract in (*BRONZE, *SILVER, *GOLD):
                 ports.store.discard(contract.table, planned.run)
@@ -418,7 +421,8 @@ def _count_again(
     ports.log.start(run, GOLD_KIND, {"versions": {str(s.table): s.version for s in inputs}})
     began = time.perf_counter()
     try:
-        publish_gold(run, ports, labels_at, unobserved)
+        with ports.events.step(run, Step.GOLD.value):
+            publish_gold(run, ports, labels_at, unobserved)
     except RunFailedError as error:
         ports.log.finish(run, RunStatus.FAILED, error=str(error))
         raise

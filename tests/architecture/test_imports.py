@@ -21,6 +21,7 @@ HEAVY = {
     "matplotlib",
     "mlflow",
     "onnxruntime",
+    "openlineage",
     "pandas",
     "prefect",
     "sentence_transformers",
@@ -44,6 +45,7 @@ DOORS = {
     "models.figures",
     "monitoring.evidently_report",
     "pipelines.flows",
+    "pipelines.openlineage_events",
     "registry.mlflow_registry",
 }
 """Modules that import a heavy vendor at their top, because that is what they are for."""
