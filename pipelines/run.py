@@ -151,6 +151,7 @@ def execute(
         except RunFailedError as error:
             for contract in (*BRONZE, *SILVER, *GOLD):
                 ports.store.discard(contract.table, planned.run)
+            _catalogue(planned.run.tenant, ports)
             ports.log.finish(planned.run, RunStatus.FAILED, error=str(error))
             raise
         seconds[step.value] = time.perf_counter() - began
