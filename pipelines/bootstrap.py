@@ -6,7 +6,8 @@ An adapter is built when it is first asked for: some take ten seconds to import.
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -199,15 +200,21 @@ class Platform:
             tell=tell,
         )
 
-    def reproduce(self, record: RunRecord, *, tell: Tell = tell_nobody) -> Reproduction:
-        """Compute a run again in a lake of its own; see `pipelines.reproduce.reproduce`."""
+    @contextmanager
+    def scratch_lake(self) -> Iterator[VersionedTableStore]:
+        """Open an empty lake in a folder that goes away with the block."""
         from lakehouse.data.delta import DeltaTableStore
 
-        with TemporaryDirectory(prefix="reproduce-", dir=self.home) as folder:
+        with TemporaryDirectory(prefix="scratch-", dir=self.home) as folder:
+            yield DeltaTableStore(LakeRoot(folder))
+
+    def reproduce(self, record: RunRecord, *, tell: Tell = tell_nobody) -> Reproduction:
+        """Compute a run again in a lake of its own; see `pipelines.reproduce.reproduce`."""
+        with self.scratch_lake() as scratch:
             return reproduce(
                 record,
                 self.run_ports,
-                DeltaTableStore(LakeRoot(folder)),
+                scratch,
                 at=datetime.now(UTC),
                 code_version=code_version(),
                 tell=tell,

@@ -92,6 +92,15 @@ class EnrichmentPlan:
             yield f"{task.task}.routing", f"accept_at={task.accept_at} audit={task.audit_share}"
 
 
+NO_ENRICHMENT = EnrichmentPlan(
+    embedding=ModelRef("none", "0", ""),
+    embedding_prompt=PromptRef("none", "0", ""),
+    tasks=(),
+    seed=0,
+)
+"""Of work that ends with Silver's structure, and asks no model."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunPlan:
     """What a run will read, and with which versions.

@@ -113,7 +113,7 @@ def reproduce(
     _give_up_killed(own, ports.log)
     ports.log.start(own, REPRODUCE_KIND, {"of_run": record.run.run_id})
     store = RehearsalStore(ports.store, scratch, record.run.run_id, versions)
-    _compute_again(record, _rehearsing(ports, store), tell)
+    _compute_again(record, rehearsing(ports, store), tell)
     found = Reproduction(
         run_id=own.run_id,
         of_run=record.run.run_id,
@@ -168,7 +168,7 @@ def _give_up_killed(own: RunContext, log: RunLog) -> None:
         log.finish(killed.run, RunStatus.FAILED, error=f"killed; {own.run_id} began anew")
 
 
-def _rehearsing(ports: RunPorts, store: VersionedTableStore) -> RunPorts:
+def rehearsing(ports: RunPorts, store: VersionedTableStore) -> RunPorts:
     """Hand out the same ports, over a lake and a database in which nothing stays."""
     postgres = ports.postgres.rehearsed()
     return replace(

@@ -89,6 +89,10 @@ class LandingIndex:
         """Return the files in Raw that no run has taken to Bronze, oldest first."""
         return self._select(tenant, "state = 'landed' AND consumed_by IS NULL", [])
 
+    def taken(self, tenant: TenantContext) -> list[Landing]:
+        """Return the files in Raw that a run took to Bronze, oldest first."""
+        return self._select(tenant, "state = 'landed' AND consumed_by IS NOT NULL", [])
+
     def named(self, tenant: TenantContext, content_sha256: Sequence[str]) -> list[Landing]:
         """Return the files with these digests, oldest first."""
         return self._select(tenant, "content_sha256 = ANY(%s)", [list(content_sha256)])

@@ -90,15 +90,10 @@ class DeltaTableStore(DeltaTableHistory):
         return tuple(sorted(found, key=lambda staged: staged.part))
 
     def preview(
-        self,
-        table: TableRef,
-        run: RunContext,
-        *,
-        columns: Sequence[str] | None = None,
-        parts: Sequence[Staged] | None = None,
+        self, table: TableRef, run: RunContext, *, columns: Sequence[str] | None = None
     ) -> pa.Table | None:
         """Read staged rows; see `TableStore.preview`."""
-        parts = self.staged(table, run) if parts is None else parts
+        parts = self.staged(table, run)
         if not parts:
             return None
         filesystem = self._root.table_filesystem(table, run.tenant)

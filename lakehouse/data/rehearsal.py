@@ -68,15 +68,10 @@ class RehearsalStore:
         return self.scratch.staged(table, run)
 
     def preview(
-        self,
-        table: TableRef,
-        run: RunContext,
-        *,
-        columns: Sequence[str] | None = None,
-        parts: Sequence[Staged] | None = None,
+        self, table: TableRef, run: RunContext, *, columns: Sequence[str] | None = None
     ) -> pa.Table | None:
         """Read what waits in the scratch lake."""
-        return self.scratch.preview(table, run, columns=columns, parts=parts)
+        return self.scratch.preview(table, run, columns=columns)
 
     def publish(self, table: TableRef, staged: Sequence[Staged], run: RunContext) -> Snapshot:
         """Publish in the scratch lake."""

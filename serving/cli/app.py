@@ -9,6 +9,7 @@ import typer
 
 from lakehouse.errors import PlataError
 from serving.cli import (
+    backfill,
     contracts,
     data,
     demo,
@@ -61,6 +62,7 @@ demo.register(app)
 lineage.register(app)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(runs.app, name="runs")
+app.add_typer(backfill.app, name="backfill")
 app.add_typer(tables.app, name="tables")
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(models.app, name="models")

@@ -11,12 +11,16 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import NAMESPACE_DNS, uuid5
 
@@ -36,11 +40,13 @@ from lakehouse.control.runs import RunLog
 from lakehouse.control.tenants import TenantDirectory
 from lakehouse.data.delta import DeltaTableStore
 from lakehouse.data.storage import FileStore, LakeRoot
+from lakehouse.data.tables import Layer
 from lakehouse.manifest import RunManifest
 from lakehouse.tenancy import TenantContext
 from models.folder import CONFIG_FILE
 from models.routing import RoutingPolicy
 from models.task import Task
+from pipelines.backfill import BACKFILL_KIND, Days, carry_out, plan_backfill, unfinished
 from pipelines.enrich import ModelSteps
 from pipelines.ingest import Landed, RawStore, ingest
 from pipelines.mapping import ColumnMapping
@@ -391,5 +397,61 @@ def kill_at(server: str, folder: Path, name: str, places: Sequence[str]) -> None
     sys.stdout.write(f"{sorted(set(died))} {ended}\n")
 
 
+@contextmanager
+def scratch() -> Iterator[DeltaTableStore]:
+    """Open a lake that goes away with the block."""
+    with TemporaryDirectory() as folder:
+        yield DeltaTableStore(LakeRoot(folder))
+
+
+def _begin_backfill(url: str, lake: Path) -> None:
+    """Lose what the second run brought to Bronze, and plan to bring it back."""
+    second_run(url, lake)
+    ports = ports_at(url, lake)
+    lose_newest_version(ports, "bronze", "pqrs_events")
+    lose_newest_version(ports, "bronze", "quarantine")
+    days = Days(FIRST.date() - timedelta(days=30), THIRD.date())
+    planned = plan_backfill(NORTE, Layer.BRONZE, days, ports, scratch, at=THIRD)
+    ports.log.start(planned.run, BACKFILL_KIND, planned.plan.as_dict())
+
+
+def _go_on(url: str, lake: Path, number: int) -> None:
+    """Go on with the backfill, and die at the place that is reached as the given one."""
+    places: list[str] = []
+
+    def on_step(place: str) -> None:
+        places.append(place)
+        if len(places) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ports = ports_at(url, lake)
+    left = unfinished(NORTE, ports)
+    assert left is not None
+    carry_out(left, ports, scratch, on_step=on_step)
+
+
+def kill_backfill(server: str, folder: Path, name: str) -> None:
+    """In a copy of its own, kill a backfill at its first place, its second, until it ends.
+
+    Writes one line: how often it was killed.
+    """
+    url, lake = copied(server, folder, name)
+    assert _in_child(lambda: _begin_backfill(url, lake)) == 0
+    deaths = 0
+    while _in_child(partial(_go_on, url, lake, deaths + 1)) == -signal.SIGKILL:
+        deaths += 1
+    sys.stdout.write(f"killed {deaths} times\n")
+
+
+def program(server: str, folder: Path, name: str, *words: str) -> subprocess.Popen[str]:
+    """Run this file as a program."""
+    command = [sys.executable, __file__, server, str(folder), name, *words]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
 if __name__ == "__main__":
-    kill_at(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4:])
+    if sys.argv[4:] == ["--backfill"]:
+        kill_backfill(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    else:
+        kill_at(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4:])

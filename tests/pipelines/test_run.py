@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,14 +14,6 @@ from lakehouse.control.runs import RunStatus, TenantBusyError
 from pipelines.errors import NothingToDoError
 from pipelines.run import run_bronze, run_gold, run_silver, run_tenant
 
-HELPER = Path(__file__).with_name("killable.py")
-
-
-def killed(server: str, folder: Path, name: str, places: Sequence[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, str(HELPER), server, str(folder), name, *places]
-    environment = {**os.environ, "PYTHONPATH": str(HELPER.parents[2])}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-
 
 def test_a_run_killed_once_anywhere_in_a_step_leaves_the_same_tables(
     killable: ModuleType, server: str, prepared: Path, whole: Any
@@ -36,7 +24,7 @@ def test_a_run_killed_once_anywhere_in_a_step_leaves_the_same_tables(
     )
     for number, place in enumerate(places):
         name = f"killed-{number}"
-        process = killed(server, prepared, name, [place])
+        process = killable.program(server, prepared, name, place)
         assert process.communicate()[0] == f"[{-signal.SIGKILL}] 0\n"
         found = killable.tables(f"{server}/{name}", prepared / name / "lake")
         assert found == whole.found, place
@@ -48,7 +36,7 @@ def test_a_run_killed_before_every_write_one_after_the_other_leaves_the_same_tab
     """Between two writes nothing changes, so the places before each stand for those after."""
     places = [place for place in whole.places if place.startswith("before")]
     assert len(places) * 2 == len(set(whole.places)) >= 30
-    process = killed(server, prepared, "everywhere", places)
+    process = killable.program(server, prepared, "everywhere", *places)
     assert process.communicate()[0] == f"[{-signal.SIGKILL}] 0\n"
     found = killable.tables(f"{server}/everywhere", prepared / "everywhere" / "lake")
     assert found == whole.found

@@ -1,0 +1,161 @@
+"""A layer is computed again for some days: what is missing comes back, and nothing else happens."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from contracts.tables import BRONZE, GOLD, SILVER
+from lakehouse.control.backfills import BackfillLog
+from lakehouse.control.runs import RunStatus
+from lakehouse.data.content import content_of
+from lakehouse.data.tables import Layer
+from lakehouse.errors import InputError
+from pipelines.backfill import Backfill, Days, alone, carry_out, plan_backfill, unfinished
+from pipelines.run import RunPorts, run_bronze, run_tenant
+
+ALL = Days(date(2026, 1, 1), date(2026, 1, 31))
+STRUCTURE = [c for c in SILVER if c.table.entity in ("tickets", "messages", "status_events")]
+
+
+@pytest.fixture
+def ports(
+    killable: ModuleType, server: str, prepared: Path, request: pytest.FixtureRequest
+) -> RunPorts:
+    """A lake of its own in which two runs have ended."""
+    url, lake = killable.copied(server, prepared, request.node.name[:60])
+    killable.second_run(url, lake)
+    found: RunPorts = killable.ports_at(url, lake)
+    return found
+
+
+def planned(
+    ports: RunPorts, killable: ModuleType, layer: Layer, days: Days = ALL, hours: int = 0
+) -> Backfill:
+    at = killable.THIRD.replace(hour=13 + hours)
+    return plan_backfill(killable.NORTE, layer, days, ports, killable.scratch, at=at)
+
+
+def content(ports: RunPorts, killable: ModuleType) -> dict[str, str]:
+    """Every table's content, whoever wrote it."""
+    found = {}
+    for contract in (*BRONZE, *SILVER):
+        rows = ports.store.scan(contract.table, killable.NORTE)
+        if rows is not None:
+            found[str(contract.table)] = content_of(rows, but=["run_id"]).digest
+    return found
+
+
+def new(backfill: Backfill) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for chunk in backfill.plan.chunks:
+        for table, rows in chunk.new.items():
+            total[table] = total.get(table, 0) + rows
+    return total
+
+
+@pytest.mark.parametrize("layer", [Layer.BRONZE, Layer.SILVER, Layer.GOLD])
+def test_where_nothing_is_missing_nothing_is_planned(
+    killable: ModuleType, ports: RunPorts, layer: Layer
+) -> None:
+    before = killable.tables(ports.postgres._url, killable.lake_of(ports))
+    assert planned(ports, killable, layer).plan.chunks == ()
+    assert killable.tables(ports.postgres._url, killable.lake_of(ports)) == before
+
+
+def test_lost_rows_of_bronze_and_silver_come_back_exactly_and_once(
+    killable: ModuleType, ports: RunPorts
+) -> None:
+    before = content(ports, killable)
+    killable.lose_newest_version(ports, "bronze", "pqrs_events")
+    killable.lose_newest_version(ports, "bronze", "quarantine")
+    for contract in STRUCTURE:
+        killable.lose_newest_version(ports, "silver", contract.table.entity)
+    assert content(ports, killable) != before
+    bronze = planned(ports, killable, Layer.BRONZE)
+    assert new(bronze).keys() == {"bronze_pqrs_events", "bronze_quarantine"}
+    done = carry_out(bronze, ports, killable.scratch)
+    assert done.over
+    silver = planned(ports, killable, Layer.SILVER, hours=1)
+    assert {str(contract.table) for contract in STRUCTURE} <= new(silver).keys()
+    carry_out(silver, ports, killable.scratch)
+    assert content(ports, killable) == before
+    assert planned(ports, killable, Layer.BRONZE, hours=2).plan.chunks == ()
+    assert planned(ports, killable, Layer.SILVER, hours=2).plan.chunks == ()
+    record = ports.log.find(killable.NORTE, bronze.run.run_id)
+    assert record is not None
+    assert record.status is RunStatus.COMPLETED
+    assert (record.manifest or {})["counts"] == new(bronze)
+
+
+def test_only_the_days_asked_for_come_back(killable: ModuleType, ports: RunPorts) -> None:
+    killable.lose_newest_version(ports, "bronze", "pqrs_events")
+    some = Days(date(2026, 1, 4), date(2026, 1, 4))
+    carry_out(planned(ports, killable, Layer.BRONZE, some), ports, killable.scratch)
+    assert planned(ports, killable, Layer.BRONZE, some, hours=1).plan.chunks == ()
+    rest = new(planned(ports, killable, Layer.BRONZE, hours=1))
+    assert rest["bronze_pqrs_events"] > 0
+
+
+def test_figures_that_are_not_what_silver_says_are_counted_again(
+    killable: ModuleType, ports: RunPorts
+) -> None:
+    killable.lose_newest_version(ports, "silver", "tickets")
+    gold = planned(ports, killable, Layer.GOLD)
+    assert "gold_kpi_volume_daily" in new(gold)
+    carry_out(gold, ports, killable.scratch)
+    assert planned(ports, killable, Layer.GOLD, hours=1).plan.chunks == ()
+    with ports.postgres.connect(killable.NORTE) as connection:
+        rows = connection.execute("SELECT DISTINCT run_id FROM gold.kpi_volume_daily").fetchall()
+    assert rows == [(gold.run.run_id,)]
+    assert str(GOLD[0].table) in new(gold)
+
+
+def test_a_backfill_killed_at_any_write_and_resumed_adds_everything_once(
+    killable: ModuleType, server: str, prepared: Path, ports: RunPorts
+) -> None:
+    process = killable.program(server, prepared, "killed-backfill", "--backfill")
+    assert process.communicate()[0] == "killed 4 times\n"
+    after = killable.ports_at(f"{server}/killed-backfill", prepared / "killed-backfill" / "lake")
+    assert unfinished(killable.NORTE, after) is None
+    assert content(after, killable) == content(ports, killable)
+
+
+def test_a_backfill_told_to_pause_stops_before_its_next_chunk_and_goes_on_later(
+    killable: ModuleType, ports: RunPorts
+) -> None:
+    before = content(ports, killable)
+    killable.lose_newest_version(ports, "bronze", "pqrs_events")
+    killable.lose_newest_version(ports, "bronze", "quarantine")
+    begun = planned(ports, killable, Layer.BRONZE)
+    log = BackfillLog(ports.postgres)
+
+    def pause(place: str) -> None:
+        if place == "before advance/0":
+            log.pause(killable.NORTE, begun.run.run_id, paused=True)
+
+    stopped = carry_out(begun, ports, killable.scratch, on_step=pause)
+    assert (stopped.paused, stopped.over, stopped.chunks_done) == (True, False, 1)
+    left = unfinished(killable.NORTE, ports)
+    assert left == stopped
+    log.pause(killable.NORTE, begun.run.run_id, paused=False)
+    assert carry_out(left, ports, killable.scratch).over
+    assert content(ports, killable) == before
+
+
+def test_an_open_run_is_ended_first(killable: ModuleType, server: str, prepared: Path) -> None:
+    ports = killable.ports_at(*killable.copied(server, prepared, "open-run"))
+    run_bronze(killable.NORTE, killable.tasks(), ports, at=killable.SECOND)
+    with pytest.raises(InputError, match="is open; end it first"), alone(killable.NORTE, ports):
+        pass
+    run_tenant(killable.NORTE, killable.tasks(), ports, at=killable.SECOND)
+    with alone(killable.NORTE, ports):
+        assert planned(ports, killable, Layer.BRONZE).plan.chunks == ()
+
+
+def test_a_range_that_ends_before_it_begins_is_refused() -> None:
+    with pytest.raises(InputError, match="2026-01-02 to 2026-01-01"):
+        Days(date(2026, 1, 2), date(2026, 1, 1))
