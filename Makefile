@@ -16,10 +16,10 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo demo-real test check contracts format up down bench lock clean
+.PHONY: help setup demo demo-real test check contracts format up down bench bench-lakehouse lock clean
 
 help: ## list the chores
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(READY) ## make the environment (.venv) from the lock
 
@@ -65,6 +65,9 @@ down: setup ## stop the services
 
 bench: setup ## measure rows a second per layer against a naive script, in one run
 	$(BIN)/python -m benchmarks.end_to_end
+
+bench-lakehouse: setup ## measure events a second from Raw to Gold against plain Python, in one run
+	$(BIN)/python -m benchmarks.lakehouse
 
 lock: | $(UV) ## compile requirements.lock from pyproject.toml
 	$(UV) pip compile --quiet --upgrade-package torch pyproject.toml --group dev --python-version 3.11 --no-header --no-emit-find-links --no-emit-index-url -o requirements.lock

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 
@@ -38,3 +39,13 @@ def watched(pids: Sequence[int], peak: Peak) -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
+
+
+def own_peak() -> int:
+    """Return the most that this process itself ever held, in bytes.
+
+    The kernel's mark of this program, not `getrusage`: that one begins at what the parent held.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024

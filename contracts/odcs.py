@@ -139,7 +139,7 @@ class _Reader:
             limitations=str(described.get("limitations", "")),
             columns=tuple(self._column(p) for p in properties),
             partitions=self._ordered(properties, "partitioned", "partitionKeyPosition"),
-            quality=tuple(self._rules(table.get("quality", []))),
+            quality=tuple(self._quality(table, properties)),
             service_levels=dict(self._levels(given.get("slaProperties", []))),
         )
 
@@ -212,34 +212,44 @@ class _Reader:
         place = f"property {name}: quality"
         for number, item in enumerate(self._list(given, place)):
             rule = self._mapping(item, f"{place}[{number}]")
-            values = self._mapping(rule.get("arguments", {}), place).get("validValues")
-            if rule.get("metric") != "invalidValues" or rule.get("mustBe") != 0 or not values:
-                self._refuse(
-                    f"{place}[{number}]: expected metric: invalidValues "
-                    "with arguments.validValues and mustBe: 0"
-                )
-            return tuple(str(value) for value in values)
+            if rule.get("metric") == "invalidValues":
+                values = self._mapping(rule.get("arguments", {}), place).get("validValues")
+                if not isinstance(values, list) or not values or rule.get("mustBe") != 0:
+                    self._refuse(f"{place}[{number}]: expected arguments.validValues and mustBe: 0")
+                return tuple(str(value) for value in values)
         return ()
 
-    def _rules(self, given: Any) -> Iterator[QualityRule]:
-        for number, item in enumerate(self._list(given, "schema[0].quality")):
-            place = f"schema[0].quality[{number}]"
-            rule = self._mapping(item, place)
-            if rule.get("type") != "custom" or rule.get("engine") != ENGINE:
-                self._refuse(f"{place}: expected type: custom and engine: {ENGINE}")
-            how = dict(self._mapping(rule.get("implementation"), f"{place}.implementation"))
-            severity = str(rule.get("severity"))
-            if severity not in (CRITICAL, WARNING):
-                self._refuse(f"{place}: severity '{severity}', expected {CRITICAL} or {WARNING}")
-            check = self._text(how, "check", f"{place}.implementation")
-            del how["check"]
-            yield QualityRule(
-                self._text(rule, "name", place),
-                check,
-                severity,
-                str(rule.get("description", "")),
-                how,
-            )
+    def _quality(
+        self, table: Mapping[str, Any], properties: list[Mapping[str, Any]]
+    ) -> Iterator[QualityRule]:
+        for number, item in enumerate(self._list(table.get("quality", []), "schema[0].quality")):
+            yield self._rule(item, f"schema[0].quality[{number}]", {})
+        for given in properties:
+            place = f"property {given['name']}: quality"
+            for number, item in enumerate(self._list(given.get("quality", []), place)):
+                if self._mapping(item, place).get("metric") != "invalidValues":
+                    yield self._rule(item, f"{place}[{number}]", {"column": given["name"]})
+
+    def _rule(self, item: Any, place: str, of_column: Mapping[str, Any]) -> QualityRule:
+        rule = self._mapping(item, place)
+        severity = str(rule.get("severity"))
+        if severity not in (CRITICAL, WARNING):
+            self._refuse(f"{place}: severity '{severity}', expected {CRITICAL} or {WARNING}")
+        if rule.get("type", "library") == "library":
+            asked = {key: rule[key] for key in rule if key.startswith("must") or key == "unit"}
+            check = self._text(rule, "metric", place)
+        else:
+            if rule.get("engine") != ENGINE:
+                self._refuse(
+                    f"{place}: expected a library metric, or type: custom and engine: {ENGINE}"
+                )
+            asked = dict(self._mapping(rule.get("implementation"), f"{place}.implementation"))
+            check = self._text(asked, "check", f"{place}.implementation")
+            del asked["check"]
+        name = self._text(rule, "name", place)
+        return QualityRule(
+            name, check, severity, str(rule.get("description", "")), {**of_column, **asked}
+        )
 
     def _owner(self, team: Any) -> str:
         given = self._mapping(team, "team")

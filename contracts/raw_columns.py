@@ -129,8 +129,10 @@ def _read(lines: Lines, begin: int, end: int) -> Iterator[ReadEvents]:
     part = lines.part(begin, end)
     found = _parsed(part)
     if found is not None:
-        sure = _sure(found, part)
-        kept = found if sure.all() else found.filter(pa.array(sure))
+        sure = _sure(found.rows, part)
+        if found.with_others:
+            sure &= ~_odd(part)
+        kept = found.rows if sure.all() else found.rows.filter(pa.array(sure))
         yield ReadEvents(_typed(kept), begin + np.flatnonzero(sure), [])
         if not sure.all():
             yield _judged(lines, begin + np.flatnonzero(~sure))
@@ -156,15 +158,22 @@ def _judged(lines: Lines, places: Places) -> ReadEvents:
     return ReadEvents(rows, np.array(accepted, np.int64), refused)
 
 
-def _parse_options(*more: tuple[str, pa.DataType]) -> pj.ParseOptions:
-    head = [(name, pa.string()) for name in (*_HEAD, "ts")]
+def _parse_options(
+    head: Sequence[str], *more: tuple[str, pa.DataType], others: str
+) -> pj.ParseOptions:
     data = pa.struct([*((field.name, field.kind) for field in _FIELDS), *more])
-    schema = pa.schema([*head, ("data", data)])
-    return pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    schema = pa.schema([*((name, pa.string()) for name in (*head, "ts")), ("data", data)])
+    return pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior=others)
 
 
-_AS_IT_CAME = _parse_options((_TEXT_LEN, pa.int64()))
-_CLEAN = _parse_options()
+_WITHOUT_VERSION: Final = tuple(name for name in _HEAD if name != "schema_version")
+_COUNTED: Final = (_TEXT_LEN, pa.int64())
+_STRICT: Final = (
+    _parse_options(_WITHOUT_VERSION, _COUNTED, others="error"),
+    _parse_options(_HEAD, _COUNTED, others="error"),
+)
+_LENIENT: Final = _parse_options(_HEAD, _COUNTED, others="ignore")
+_CLEAN: Final = _parse_options(_HEAD, others="ignore")
 
 
 def _columns(data: bytes | memoryview, options: pj.ParseOptions) -> pa.Table:
@@ -172,14 +181,23 @@ def _columns(data: bytes | memoryview, options: pj.ParseOptions) -> pa.Table:
     whole = pj.ReadOptions(use_threads=False, block_size=len(data) + 1)
     table = pj.read_json(pa.py_buffer(data), read_options=whole, parse_options=options)
     nested = table["data"].combine_chunks()
-    columns = {name: table[name].combine_chunks() for name in (*_HEAD, "ts")}
+    head = (name for name in table.column_names if name != "data")
+    columns = {name: table[name].combine_chunks() for name in head}
     columns["has_data"] = nested.is_valid()
     fields = zip(nested.type.names, nested.flatten(), strict=True)
     return pa.table({**columns, **dict(fields)})
 
 
-def _parsed(lines: Lines) -> pa.Table | None:
-    """Read lines in bulk: a row a line, in order. None where that cannot be had for certain.
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A row a line. `with_others` where lines may hold fields that the contract does not name."""
+
+    rows: pa.Table
+    with_others: bool
+
+
+def _parsed(lines: Lines) -> _Parsed | None:
+    """Read lines in bulk, in order. None where a row a line cannot be had for certain.
 
     Every line begins with a brace and ends with one, and only between two objects can a line end
     stand between such: so there is an object a line at least, and as many rows as lines means one.
@@ -191,11 +209,14 @@ def _parsed(lines: Lines) -> pa.Table | None:
     braced = (letters[lines.starts] == ord("{")) & (letters[lines.ends - 1] == ord("}"))
     if not braced.all() or not _is_text(data):
         return None
-    try:
-        found = _columns(data, _AS_IT_CAME)
-    except pa.ArrowInvalid:
-        return None
-    return found if len(found) == len(lines) else None
+    for options in (*_STRICT, _LENIENT):
+        try:
+            found = _columns(data, options)
+        except pa.ArrowInvalid:
+            continue
+        whole = len(found) == len(lines)
+        return _Parsed(found, with_others=options is _LENIENT) if whole else None
+    return None
 
 
 def _is_text(data: memoryview) -> bool:
@@ -235,7 +256,9 @@ def _sure(found: pa.Table, lines: Lines) -> Flags:
     sure &= _flags(pc.greater_equal(found[_TEXT_LEN], 0), absent=True)
     size = found["size_kb"]
     sure &= _flags(pc.and_(pc.is_finite(size), pc.greater_equal(size, 0)), absent=True)
-    return sure & _version_is_sure(found["schema_version"], lines) & ~_odd(lines)
+    if "schema_version" in found.column_names:
+        sure &= _version_is_sure(found["schema_version"], lines)
+    return sure
 
 
 def _flags(flags: pa.ChunkedArray, *, absent: bool = False) -> Flags:
@@ -315,8 +338,8 @@ def _within(lines: Lines, places: Places) -> Places:
 def _typed(found: pa.Table) -> pa.Table:
     """Give rows that keep the contract their types; an absent version is the one there is."""
     typed = {
+        **{name: found[name] for name in found.column_names},
         "ts": found["ts"].cast(_MOMENT),
         "schema_version": pa.repeat(pa.scalar(SCHEMA_VERSION), len(found)),
     }
-    columns = [typed.get(name, found[name]) for name in EVENT_COLUMNS.names]
-    return pa.table(columns, schema=EVENT_COLUMNS)
+    return pa.table([typed[name] for name in EVENT_COLUMNS.names], schema=EVENT_COLUMNS)

@@ -21,7 +21,6 @@ import pyarrow.compute as pc
 from contracts.raw_columns import Flags, Lines, ReadEvents, read_events
 from contracts.tables import MOMENT, PQRS_EVENTS, QUARANTINE
 from lakehouse.control.landings import Landing
-from lakehouse.control.runs import QualityResult
 from lakehouse.data.storage import FileStore
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
@@ -107,38 +106,6 @@ def decode_block(block: RawBlock, landing: Landing, run: RunContext) -> Decoded:
     return Decoded(rows.filter(pc.invert(untrue)), refused.sort_by("raw_line"))
 
 
-CHECKED_COLUMNS = ["event_id", "ticket_id", "event_type", "text_len", "ts"]
-
-
-def check_bronze(rows: pa.Table, quarantined: int) -> list[QualityResult]:
-    """Judge the run's own rows of `pqrs_events` by the minimum checks of the layer."""
-    messages = rows.filter(pc.equal(rows["event_type"], "MESSAGE_ADDED"))
-    without_text = len(messages) - _count(pc.greater(messages["text_len"], 0))
-    ids = pc.or_(pc.is_null(rows["event_id"]), pc.is_null(rows["ticket_id"]))
-    repeated = len(rows) - pc.count_distinct(rows["event_id"]).as_py()
-    valid = pc.greater_equal(rows["ts"], pa.scalar(_EARLIEST, MOMENT))
-    found = f"{quarantined} lines"
-    return [
-        _critical("event_id unique", repeated),
-        _critical("required ids not null", _count(ids)),
-        _critical("text length > 0", without_text),
-        _critical("timestamps valid", len(rows) - _count(valid)),
-        QualityResult(
-            "bronze", "quarantine", "no line in quarantine", "warning", not quarantined, found, "0"
-        ),
-    ]
-
-
-def _critical(check: str, bad: int) -> QualityResult:
-    return QualityResult(
-        "bronze", "pqrs_events", check, "critical", bad == 0, f"{bad} rows", "0 rows"
-    )
-
-
-def _count(flags: pa.ChunkedArray) -> int:
-    return pc.sum(flags).as_py() or 0
-
-
 def _parts(files: FileStore, run: RunContext, landing: Landing) -> Iterator[Decoded]:
     """Gather decoded blocks into parts. Raises `RawChangedError` at the end of a changed file."""
     held: list[Decoded] = []
@@ -205,13 +172,13 @@ def _reasons(read: pa.Table, landing: Landing, run: RunContext) -> pa.ChunkedArr
 
 def _content_hashes(lines: Lines) -> pa.Array:
     """Return the first half of each line's SHA-256: enough to know it by, in half the room."""
-    data, size = lines.data, _HASH_LETTERS // 2
-    sha256 = hashlib.sha256
+    data, sha256 = lines.data, hashlib.sha256
     places = zip(lines.starts.tolist(), lines.ends.tolist(), strict=True)
-    digests = b"".join([sha256(data[start:end]).digest()[:size] for start, end in places])
+    digests = b"".join([sha256(data[start:end]).digest() for start, end in places])
+    halves = np.frombuffer(digests, np.uint8).reshape(len(lines), _HASH_LETTERS)
+    letters = halves[:, : _HASH_LETTERS // 2].tobytes().hex().encode()
     bounds = np.arange(len(lines) + 1, dtype=np.int32) * _HASH_LETTERS
-    letters = pa.py_buffer(digests.hex().encode())
-    return pa.StringArray.from_buffers(len(lines), pa.py_buffer(bounds), letters)
+    return pa.StringArray.from_buffers(len(lines), pa.py_buffer(bounds), pa.py_buffer(letters))
 
 
 def _known_ids(run: RunContext, store: TableStore, at: int | None) -> KnownIds:

@@ -1,8 +1,8 @@
 """Enrichment: embed the texts of a run, ask every model about them, decide whom to believe.
 
-Each step works chunk by chunk, stages what a chunk gives, and publishes all of it in one commit: a
-run that is killed does not ask a model again for what is staged. Equal texts are asked about once
-a chunk.
+Each step works chunk by chunk and stages what a chunk gives; all of it is published with the rest
+of Silver. A run that is killed does not ask a model again for what is staged. Equal texts are asked
+about once a chunk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lakehouse.run import RunContext
 from models.routing import Decision, with_audit
 from pipelines.answered import CHAMPION, asked_text
 from pipelines.plan import EnrichmentPlan, TaskPlan
-from pipelines.steps import OnStep, Progress, publish, stage, untold
+from pipelines.steps import OnStep, Progress, own_rows, stage, untold
 from registry.refs import ModelRef, PromptRef, Registry
 
 CHUNK_TICKETS = 2_000
@@ -54,7 +54,7 @@ class Enricher:
     on_step: OnStep
 
     def embed(self, due: pa.Table, *, progress: Progress = untold) -> None:
-        """Publish the vectors of `due` (see `pending_tickets`) to Silver `embeddings`."""
+        """Stage the vectors of `due` (see `pending_tickets`) for Silver `embeddings`."""
         if self.store.published(EMBEDDINGS.table, self.run):
             progress(len(due))
             return
@@ -75,12 +75,11 @@ class Enricher:
             )
             rows = self._embedding_rows(chunk, vectors["embedding"].take(distinct.place))
             stage(self.store, EMBEDDINGS, rows, self.run, part=part, on_step=self.on_step)
-        publish(self.store, EMBEDDINGS, self.run, on_step=self.on_step)
 
     def classify(self, due: pa.Table, *, progress: Progress = untold) -> None:
         """Stage the answers of every task's models for Silver `classifications`.
 
-        They wait there to be judged and published. Needs the vectors of `due` in Silver.
+        They wait there to be judged and published. Needs the vectors of `due`, staged or in Silver.
         `progress` is told answers, one a ticket and model.
         """
         voices = [voice for task in self.plan.tasks for voice in self._voices(task)]
@@ -217,22 +216,17 @@ class Enricher:
         return frozenset(part.part for part in self.store.staged(contract.table, self.run))
 
     def _vectors(self) -> pa.Table:
-        rows = self._scan(EMBEDDINGS, ["ticket_id", "embedding"])
-        return EMBEDDINGS.empty().select(["ticket_id", "embedding"]) if rows is None else rows
+        return self._own(EMBEDDINGS, ["ticket_id", "embedding"])
 
     def _first_labels(self) -> dict[str, str]:
-        rows = self._scan(CLASSIFICATIONS, ["ticket_id", "task", "tier", "predicted_label"])
-        if rows is None:
-            return {}
+        rows = self._own(CLASSIFICATIONS, ["ticket_id", "task", "tier", "predicted_label"])
         first = pc.equal(rows["task"], self.plan.tasks[0].task)
         chosen = rows.filter(pc.and_(first, pc.equal(rows["tier"], CHAMPION)))
         tickets, labels = chosen["ticket_id"].to_pylist(), chosen["predicted_label"].to_pylist()
         return dict(zip(tickets, labels, strict=True))
 
-    def _scan(self, contract: Contract, columns: list[str]) -> pa.Table | None:
-        return self.store.scan(
-            contract.table, self.run.tenant, columns=columns, run_id=self.run.run_id
-        )
+    def _own(self, contract: Contract, columns: list[str]) -> pa.Table:
+        return own_rows(self.store, contract, self.run, columns=columns)
 
 
 _VOICE_KEY = ["task", "model_name", "model_version", "prompt_name", "prompt_version"]

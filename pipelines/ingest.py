@@ -23,6 +23,7 @@ from lakehouse.errors import InputError
 from lakehouse.run import RunId
 from lakehouse.tenancy import TenantContext
 from pipelines.mapping import ColumnMapping, EventMaker
+from pipelines.raw_blocks import count_filled
 from pipelines.source_files import FileKind, SourceFile
 
 EVENTS_FILE = "events.jsonl"
@@ -65,31 +66,29 @@ def ingest(
     """Land one file; the same content with the same mapping, for the same source, lands once.
 
     A landing that was killed is written again at the same path with the same bytes. Without a
-    `mapping` the file must hold Raw events. `progress` is told bytes read since its last call;
-    the file is read twice.
+    `mapping` the file must hold Raw events, and is read once. `progress` is told bytes read since
+    its last call.
     """
     check_source(source)
-    content = file.digest(progress)
-    _check_mapping(file, mapping)
-    key = content if mapping is None else _keyed(content, mapping)
-    landing = raw.landings.claim(_claim(file, source, key, at), tenant)
-    if landing.complete:
-        return Landed(landing, landing.events or 0, is_new=False, left_out={})
-    maker = (
-        None
-        if mapping is None
-        else EventMaker(
-            mapping, tenant_id=tenant.tenant_id, source=source, landed_at=landing.landed_at
-        )
-    )
     with tempfile.TemporaryDirectory(prefix="plata-landing-") as folder:
         draft = Path(folder) / EVENTS_FILE
-        lines = _copied(file, progress) if maker is None else _made(file, maker)
-        written = _write_draft(draft, file, lines)
-        if maker is None and written.sha256 != content:
-            msg = f"'{file.path}' changed while it was read; ingest it again when it is whole"
-            raise InputError(msg)
-        left_out = {} if maker is None else dict(maker.noticed)
+        left_out: dict[str, int] = {}
+        if mapping is None:
+            _require_events(file)
+            written = _write_draft(draft, file, file.blocks(progress))
+            key = written.sha256
+        else:
+            key = _keyed(file.digest(progress), mapping)
+            mapping.require(file.columns(), file=str(file.path))
+        landing = raw.landings.claim(_claim(file, source, key, at), tenant)
+        if landing.complete:
+            return Landed(landing, landing.events or 0, is_new=False, left_out={})
+        if mapping is not None:
+            maker = EventMaker(
+                mapping, tenant_id=tenant.tenant_id, source=source, landed_at=landing.landed_at
+            )
+            written = _write_draft(draft, file, _made(file, maker))
+            left_out = dict(maker.noticed)
         manifest = _manifest(file, tenant, landing, mapping, written, left_out)
         _publish(raw.files, tenant, landing, draft, manifest, written)
     raw.landings.complete(landing, tenant, landed_sha256=written.sha256, events=written.lines)
@@ -113,10 +112,8 @@ class _Written:
     lines: int
 
 
-def _check_mapping(file: SourceFile, mapping: ColumnMapping | None) -> None:
-    if mapping is not None:
-        mapping.require(file.columns(), file=str(file.path))
-    elif file.kind is not FileKind.JSONL:
+def _require_events(file: SourceFile) -> None:
+    if file.kind is not FileKind.JSONL:
         msg = (
             f"'{file.path}' holds plain texts: say which column is which, such as "
             f"--map text=COLUMN; it has: {', '.join(file.columns())}"
@@ -134,25 +131,19 @@ def _claim(file: SourceFile, source: str, key: str, at: datetime) -> Landing:
     return Landing(source, key, run_id, f"{folder}/{EVENTS_FILE}", file.path.name, at)
 
 
-def _write_draft(draft: Path, file: SourceFile, lines: Iterator[bytes]) -> _Written:
+def _write_draft(draft: Path, file: SourceFile, blocks: Iterator[bytes]) -> _Written:
+    """Write whole lines, as many at once as there are."""
     digest, size, count = hashlib.sha256(), 0, 0
     with draft.open("wb") as sink:
-        for line in lines:
-            sink.write(line)
-            digest.update(line)
-            size += len(line)
-            count += not line.isspace()
+        for block in blocks:
+            sink.write(block)
+            digest.update(block)
+            size += len(block)
+            count += count_filled(block)
     if count == 0:
         msg = f"'{file.path}' has no rows: there is nothing to land"
         raise InputError(msg)
     return _Written(digest.hexdigest(), size, count)
-
-
-def _copied(file: SourceFile, progress: Callable[[int], None]) -> Iterator[bytes]:
-    with file.open() as stream:
-        for line in stream:
-            progress(len(line))
-            yield line
 
 
 def _made(file: SourceFile, maker: EventMaker) -> Iterator[bytes]:
@@ -160,8 +151,7 @@ def _made(file: SourceFile, maker: EventMaker) -> Iterator[bytes]:
         if isinstance(record, bytes):
             yield record + b"\n"
         else:
-            for line in maker.lines(record):
-                yield line + b"\n"
+            yield b"".join(line + b"\n" for line in maker.lines(record))
 
 
 def _manifest(

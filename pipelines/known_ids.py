@@ -29,9 +29,11 @@ class _Ids:
     def __len__(self) -> int:
         return len(self.mixed)
 
+    def take(self, places: NDArray[np.int64] | Flags) -> _Ids:
+        return _Ids(self.mixed[places], self.low[places])
+
     def sorted(self) -> _Ids:
-        order = np.argsort(self.mixed)
-        return _Ids(self.mixed[order], self.low[order])
+        return self.take(np.argsort(self.mixed))
 
     def holds(self, other: _Ids) -> Flags:
         """Tell which of the others are among these."""
@@ -56,24 +58,31 @@ class KnownIds:
 
     def add(self, ids: pa.Array) -> None:
         """Add UUIDs in their usual form: 36 letters, lower case."""
-        self._keep(_as_words(ids))
+        self._keep(_as_words(ids).sorted())
 
     def admit(self, ids: pa.Array) -> Flags:
         """Tell which ids are neither known nor earlier among `ids`, and know them from now on."""
         words = _as_words(ids)
-        fresh = _first_of_each(words)
+        order = np.argsort(words.mixed)
+        if (words.mixed[order[1:]] == words.mixed[order[:-1]]).any():
+            order = np.lexsort((words.low, words.mixed))  # equal ids in the order they came in
+        ordered = words.take(order)
+        fresh = ~_follows_its_equal(ordered)
         for run in self._runs:
-            fresh &= ~run.holds(words)
-        self._keep(_Ids(words.mixed[fresh], words.low[fresh]))
-        return fresh
+            fresh &= ~run.holds(ordered)
+        self._keep(ordered.take(fresh))
+        admitted = np.empty(len(words), bool)
+        admitted[order] = fresh
+        return admitted
 
     def _keep(self, ids: _Ids) -> None:
+        """Keep sorted ids, together with runs that are not much longer."""
         while self._runs and len(self._runs[-1]) < 2 * len(ids):
             last = self._runs.pop()
-            joined = np.concatenate([last.mixed, ids.mixed])
-            ids = _Ids(joined, np.concatenate([last.low, ids.low]))
+            mixed = np.concatenate([last.mixed, ids.mixed])
+            ids = _Ids(mixed, np.concatenate([last.low, ids.low])).sorted()
         if len(ids):
-            self._runs.append(ids.sorted())
+            self._runs.append(ids)
 
 
 def _as_words(ids: pa.Array) -> _Ids:
@@ -88,10 +97,7 @@ def _as_words(ids: pa.Array) -> _Ids:
     return _Ids(words[:, 0] * _ODD + words[:, 1], words[:, 1].copy())
 
 
-def _first_of_each(ids: _Ids) -> Flags:
-    order = np.lexsort((ids.low, ids.mixed))
-    mixed, low = ids.mixed[order], ids.low[order]
-    again = (mixed[1:] == mixed[:-1]) & (low[1:] == low[:-1])
-    first = np.ones(len(ids), bool)
-    first[order[1:][again]] = False
-    return first
+def _follows_its_equal(ids: _Ids) -> Flags:
+    follows = np.zeros(len(ids), bool)
+    follows[1:] = (ids.mixed[1:] == ids.mixed[:-1]) & (ids.low[1:] == ids.low[:-1])
+    return follows

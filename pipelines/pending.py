@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 import pyarrow as pa
 
+from contracts.contract import Contract
 from contracts.tables import CLASSIFICATIONS, MESSAGES, TICKETS
 from lakehouse.data.tables import TableRef, TableStore
 from lakehouse.run import RunContext, RunId
 from pipelines.plan import RunPlan
+from pipelines.steps import own_rows
 
 _TICKET_COLUMNS = ["ticket_id", "source", "day", "subject"]
 _MESSAGE_COLUMNS = ["ticket_id", "event_id", "ts", "role", "text"]
@@ -24,8 +26,8 @@ def pending_tickets(run: RunContext, plan: RunPlan, store: TableStore) -> pa.Tab
     text: it is due in the run in which both are there.
     """
     reader = _SilverReader(run, plan, store)
-    fresh = reader.of_this_run(TICKETS.table, _TICKET_COLUMNS)
-    messages = reader.of_this_run(MESSAGES.table, _MESSAGE_COLUMNS).filter(role="citizen")
+    fresh = reader.of_this_run(TICKETS, _TICKET_COLUMNS)
+    messages = reader.of_this_run(MESSAGES, _MESSAGE_COLUMNS).filter(role="citizen")
     earlier_tickets = reader.earlier(TICKETS.table, _TICKET_COLUMNS, messages["ticket_id"])
     earlier_messages = reader.earlier(MESSAGES.table, _MESSAGE_COLUMNS, fresh["ticket_id"])
     tickets = pl.concat([fresh, earlier_tickets]).unique("ticket_id", keep="first")
@@ -46,15 +48,16 @@ class _SilverReader:
 
     def __init__(self, run: RunContext, plan: RunPlan, store: TableStore) -> None:
         self._run, self._plan, self._store = run, plan, store
-        self._own = [run.run_id, *(RunId(name) for name in plan.carried)]
+        self._carried = [RunId(name) for name in plan.carried]
 
-    def of_this_run(self, table: TableRef, columns: Sequence[str]) -> pl.DataFrame:
+    def of_this_run(self, contract: Contract, columns: Sequence[str]) -> pl.DataFrame:
         """Read the rows of this run and of those it carries along."""
-        found = [
-            self._store.scan(table, self._run.tenant, columns=columns, run_id=run_id)
-            for run_id in self._own
+        own = own_rows(self._store, contract, self._run, columns=columns)
+        carried = [
+            self._store.scan(contract.table, self._run.tenant, columns=columns, run_id=run_id)
+            for run_id in self._carried
         ]
-        return pl.concat([_frame(rows, columns) for rows in found])
+        return pl.concat([_frame(rows, columns) for rows in (own, *carried)])
 
     def earlier(self, table: TableRef, columns: Sequence[str], tickets: pl.Series) -> pl.DataFrame:
         """Read the rows that completed runs wrote for some tickets.
@@ -77,7 +80,8 @@ class _SilverReader:
         self, rows: pa.Table | None, columns: Sequence[str], wanted: pl.Series
     ) -> pl.DataFrame:
         return _frame(rows, columns).filter(
-            pl.col("ticket_id").is_in(wanted), ~pl.col("run_id").is_in(self._own)
+            pl.col("ticket_id").is_in(wanted),
+            ~pl.col("run_id").is_in([self._run.run_id, *self._carried]),
         )
 
 

@@ -9,9 +9,12 @@ from typing import BinaryIO
 import numpy as np
 
 from contracts.raw_columns import Lines, Places
+from lakehouse.errors import InputError
 
 BLOCK_BYTES = 4 << 20
 """Bytes that are read at once. What comes after the last line end waits for the next block."""
+
+LONGEST_LINE = 64 << 20
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -31,38 +34,59 @@ def raw_blocks(stream: BinaryIO) -> Iterator[RawBlock]:
     The same bytes are always cut at the same places.
     """
     number, offset = 1, 0
-    for data in _whole_lines(stream):
-        letters = np.frombuffer(data, np.uint8)
-        breaks = np.flatnonzero(letters == ord("\n"))
-        starts = np.concatenate([np.zeros(1, np.int64), breaks + 1])
-        ends = np.append(breaks, len(data))
-        if breaks.size and breaks[-1] == len(data) - 1:
-            starts, ends = starts[:-1], ends[:-1]
-        numbers = number + np.arange(len(starts))
+    for data in whole_lines(stream):
+        lines = _lines(data)
         if offset == 0 and data.startswith(_BOM):
-            starts[0] = len(_BOM)
-        returned = (ends > starts) & (letters[ends - 1] == ord("\r"))
-        lines = Lines(data, starts, ends - returned)
+            lines.starts[0] = len(_BOM)
         filled = _filled(lines)
-        yield RawBlock(
-            Lines(data, starts[filled], lines.ends[filled]),
-            numbers[filled],
-            offset + starts[filled],
-        )
-        number, offset = number + len(breaks), offset + len(data)
+        kept = Lines(data, lines.starts[filled], lines.ends[filled])
+        yield RawBlock(kept, number + filled, offset + kept.starts)
+        number, offset = number + len(lines), offset + len(data)
 
 
-def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
+def count_filled(data: bytes) -> int:
+    """Count the lines that are not blank."""
+    return len(_filled(_lines(data)))
+
+
+def whole_lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Read blocks that end with a line; the last may end without a line end.
+
+    Raises `InputError` at a line longer than `LONGEST_LINE`, so that memory stays bounded.
+    """
     held: list[bytes] = []
+    read = 0
     while chunk := stream.read(BLOCK_BYTES):
+        read += len(chunk)
         end = chunk.rfind(b"\n") + 1
         if end:
             yield b"".join([*held, memoryview(chunk)[:end]])
             held = [chunk[end:]] if end < len(chunk) else []
         else:
             held.append(chunk)
+            _require_bearable(sum(map(len, held)), read)
     if held:
         yield b"".join(held)
+
+
+def _require_bearable(length: int, read: int) -> None:
+    if length > LONGEST_LINE:
+        msg = (
+            f"the line that begins at byte {read - length} is longer than "
+            f"{LONGEST_LINE >> 20} MB; expected one record a line"
+        )
+        raise InputError(msg)
+
+
+def _lines(data: bytes) -> Lines:
+    letters = np.frombuffer(data, np.uint8)
+    breaks = np.flatnonzero(letters == ord("\n"))
+    begun = not data.endswith(b"\n")
+    ends = np.append(breaks, len(data)) if begun else breaks
+    starts = np.zeros(len(ends), np.int64)
+    starts[1:] = ends[:-1] + 1
+    returned = (ends > starts) & (letters[ends - 1] == ord("\r"))
+    return Lines(data, starts, ends - returned)
 
 
 def _filled(lines: Lines) -> Places:

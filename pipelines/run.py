@@ -16,7 +16,7 @@ from functools import partial
 import pyarrow as pa
 
 from contracts.contract import Contract
-from contracts.tables import BRONZE, CLASSIFICATIONS, GOLD, LABELS, PQRS_EVENTS, QUARANTINE, SILVER
+from contracts.tables import BRONZE, CLASSIFICATIONS, GOLD, LABELS, PQRS_EVENTS, SILVER
 from features.index import EmbeddingIndex
 from lakehouse.compute.batches import Cluster
 from lakehouse.control.catalogue import TableCatalogue
@@ -31,19 +31,20 @@ from lakehouse.manifest import Environment, FileInput, RunManifest
 from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext
 from models.task import Task
-from pipelines.bronze import CHECKED_COLUMNS, check_bronze, stage_landings
+from pipelines.bronze import stage_landings
 from pipelines.catalogue import refresh_catalogue
 from pipelines.enrich import Enricher, ModelSteps
 from pipelines.errors import NothingToDoError, RunFailedError
 from pipelines.gold import count_gold, write_gold
-from pipelines.gold_checks import check_gold, require
+from pipelines.gold_checks import check_gold
 from pipelines.gold_serving import serve_gold
 from pipelines.gold_view import read_silver
 from pipelines.pending import pending_tickets
 from pipelines.plan import RUN_KIND, RunPlan, plan_run, planned_landings, stranded_runs
+from pipelines.quality import audit_rows, audit_staged, layer_begun, publish_layer, require
 from pipelines.run_events import RunEvents, Silent
 from pipelines.silver import SilverInput, refine_events
-from pipelines.steps import OnStep, Progress, publish, unobserved
+from pipelines.steps import OnStep, Progress, unobserved
 from registry.refs import Registry
 
 GOLD_KIND = "gold"
@@ -151,6 +152,7 @@ def execute(
         except RunFailedError as error:
             for contract in (*BRONZE, *SILVER, *GOLD):
                 ports.store.discard(contract.table, planned.run)
+            _catalogue(planned.run.tenant, ports)
             ports.log.finish(planned.run, RunStatus.FAILED, error=str(error))
             raise
         seconds[step.value] = time.perf_counter() - began
@@ -283,9 +285,14 @@ class _Work:
         meter = _Meter(step, total, self.tell)
         return meter.add
 
-    def staged(self, contract: Contract, columns: Sequence[str]) -> pa.Table:
-        rows = self.ports.store.preview(contract.table, self.run, columns=columns)
-        return contract.empty().select(list(columns)) if rows is None else rows
+    def begun(self, layer: Sequence[Contract]) -> bool:
+        return layer_begun(self.run, layer, store=self.ports.store)
+
+    def audited(self, layer: Sequence[Contract]) -> list[QualityResult]:
+        return audit_staged(self.run, layer, store=self.ports.store, log=self.ports.log)
+
+    def publish(self, layer: Sequence[Contract]) -> None:
+        publish_layer(self.run, layer, store=self.ports.store, on_step=self.on_step)
 
     def judge(self, results: list[QualityResult]) -> None:
         self.ports.log.record_quality(self.run, results)
@@ -309,27 +316,26 @@ class _Meter:
 
 def _bronze(work: _Work) -> None:
     landings = planned_landings(work.plan, work.run.tenant, work.ports.landings)
-    store, run = work.ports.store, work.run
-    if not store.published(PQRS_EVENTS.table, run):
+    if not work.begun(BRONZE):
         stage_landings(
-            run,
+            work.run,
             landings,
-            store=store,
+            store=work.ports.store,
             files=work.ports.files,
             at=work.plan.version(PQRS_EVENTS.table),
             on_step=work.on_step,
             progress=work.progress(Step.BRONZE, sum(landing.events or 0 for landing in landings)),
         )
-        quarantined = len(work.staged(QUARANTINE, ["run_id"]))
-        work.judge(check_bronze(work.staged(PQRS_EVENTS, CHECKED_COLUMNS), quarantined))
-        publish(store, QUARANTINE, run, on_step=work.on_step)
-        publish(store, PQRS_EVENTS, run, on_step=work.on_step)
+        work.judge(work.audited(BRONZE))
+    work.publish(BRONZE)
     work.on_step("before consume")
-    work.ports.landings.consume(run, landings)
+    work.ports.landings.consume(work.run, landings)
     work.on_step("after consume")
 
 
 def _silver(work: _Work) -> None:
+    if work.begun(SILVER):
+        return
     own = [*(RunId(name) for name in work.plan.carried), work.run.run_id]
     wanted = SilverInput(own, work.plan.versions)
     work.judge(refine_events(work.run, wanted, store=work.ports.store, on_step=work.on_step))
@@ -344,13 +350,11 @@ def _classifications(work: _Work) -> None:
     due, enricher = work.due(), work.enricher()
     answers = len(due) * enricher.voices()
     enricher.classify(due, progress=work.progress(Step.CLASSIFICATIONS, answers))
-    store, run = work.ports.store, work.run
-    if store.published(CLASSIFICATIONS.table, run):
-        return
-    staged = store.preview(CLASSIFICATIONS.table, run, columns=["score"])
-    scores = CLASSIFICATIONS.empty().select(["score"]) if staged is None else staged
-    work.judge(_check_answers(scores, answers))
-    publish(store, CLASSIFICATIONS, run, on_step=work.on_step)
+    if not work.begun(SILVER):
+        parts = work.ports.store.staged(CLASSIFICATIONS.table, work.run)
+        given = sum(part.rows for part in parts)
+        work.judge([*work.audited(SILVER), _every_answer(given, answers)])
+    work.publish(SILVER)
 
 
 def _index(work: _Work) -> None:
@@ -377,31 +381,24 @@ _STEPS: Mapping[Step, Callable[[_Work], None]] = {
 _EVERY_ANSWER = "every due ticket has every model's answer"
 
 
-def _check_answers(answers: pa.Table, expected: int) -> list[QualityResult]:
-    scores = answers["score"].to_numpy()
-    outside = int(((scores < 0) | (scores > 1) | (scores != scores)).sum())
-    table = CLASSIFICATIONS.table.entity
-    return [
-        QualityResult(
-            "silver", table, "score in [0,1]", "critical", outside == 0, f"{outside} rows", "0 rows"
-        ),
-        QualityResult(
-            "silver",
-            table,
-            _EVERY_ANSWER,
-            "critical",
-            len(answers) == expected,
-            str(len(answers)),
-            str(expected),
-        ),
-    ]
+def _every_answer(given: int, expected: int) -> QualityResult:
+    table = CLASSIFICATIONS.table
+    return QualityResult(
+        table.layer.value,
+        table.entity,
+        _EVERY_ANSWER,
+        "critical",
+        given == expected,
+        str(given),
+        str(expected),
+    )
 
 
 def publish_gold(run: RunContext, ports: RunPorts, labels_at: int | None, on_step: OnStep) -> None:
     """Count Gold from Silver as it stands; judge it, then write and serve it."""
     view = read_silver(run, ports.store, labels_at=labels_at)
     figures = count_gold(view, run)
-    results = check_gold(figures, view)
+    results = [*check_gold(figures, view), *audit_rows(run, figures, log=ports.log)]
     ports.log.record_quality(run, results)
     require(results)
     write_gold(figures, run, store=ports.store, on_step=on_step)
@@ -465,10 +462,10 @@ def _bronze_is_done(planned: PlannedRun, ports: RunPorts) -> bool:
 
 
 def _silver_is_done(planned: PlannedRun, ports: RunPorts) -> bool:
-    """Tell by the last check of the classifications, and by whether they wait to be published."""
+    """Tell by the last check of the layer, and by whether any of it waits to be published."""
     results = ports.log.quality(planned.run.tenant, planned.run.run_id)
     judged = any(result.check == _EVERY_ANSWER and result.passed for result in results)
-    return judged and not ports.store.staged(CLASSIFICATIONS.table, planned.run)
+    return judged and not any(ports.store.staged(c.table, planned.run) for c in SILVER)
 
 
 def _manifest(planned: PlannedRun, ports: RunPorts, seconds: Mapping[str, float]) -> RunManifest:

@@ -16,7 +16,7 @@ from lakehouse.control.runs import QualityResult
 from lakehouse.data.tables import TableRef, TableStore
 from lakehouse.run import RunContext, RunId
 from pipelines.status_changes import refine_changes
-from pipelines.steps import OnStep, write
+from pipelines.steps import OnStep, stage
 
 _PARTS: Mapping[EventType, Contract] = {
     EventType.TICKET_CREATED: TICKETS,
@@ -41,7 +41,7 @@ class SilverInput:
 def refine_events(
     run: RunContext, wanted: SilverInput, *, store: TableStore, on_step: OnStep
 ) -> list[QualityResult]:
-    """Write this run's events to their tables; changes of state that break a rule to quarantine.
+    """Stage this run's events for their tables; changes of state that break a rule to quarantine.
 
     A ticket that is there is not written twice. Returns what the state machine found.
     """
@@ -50,7 +50,7 @@ def refine_events(
         rows = silver_rows(_of_kind(events, kind), contract, run)
         key = "ticket_id" if contract is TICKETS else "event_id"
         fresh = _not_yet_there(rows, key, contract, run, wanted, store)
-        write(store, contract, fresh, run, part="all", on_step=on_step)
+        stage(store, contract, fresh, run, part="all", on_step=on_step)
     changes = silver_rows(_of_kind(events, EventType.STATUS_CHANGED), STATUS_EVENTS, run)
     return refine_changes(changes, run, wanted.versions, store=store, on_step=on_step)
 

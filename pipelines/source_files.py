@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
-import gzip
+import glob
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,11 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lakehouse.errors import InputError
+from pipelines.encodings import BrokenLine, Utf8Check
+from pipelines.raw_blocks import whole_lines
 
 Record = Mapping[str, Any] | bytes
 """A row by column, or the bytes of what could not be read as one."""
 
 _CHUNK = 1 << 20
+_BUFFER = 1 << 20
 _LONGEST_FIELD = 1 << 26
 _SAMPLE_RECORDS = 200
 _SUFFIXES = {
@@ -35,7 +38,8 @@ _SUFFIXES = {
     ".tsv": "csv",
     ".parquet": "parquet",
 }
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_COMPRESSIONS = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
+_COMPRESSED_SUFFIXES = (".gz", ".zst", ".zstd")
 
 
 class FileKind(StrEnum):
@@ -48,40 +52,69 @@ class FileKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One readable file. Text may be compressed with gzip (`.gz`)."""
+    """One readable file. `compression` is what its first bytes say: gzip, zstd or None."""
 
     path: Path
     kind: FileKind
+    compression: str | None = None
 
     @classmethod
     def find(cls, path: Path) -> SourceFile:
-        """Look at name and size only. Raises `InputError` in one line."""
+        """Look at name, size and first bytes only. Raises `InputError` in one line."""
         if not path.is_file():
             what = "is a folder, expected a file" if path.is_dir() else "does not exist"
             msg = f"'{path}' {what}"
             raise InputError(msg)
-        suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-        kind = _SUFFIXES.get(suffix.lower())
+        kind = _kind(path)
         if kind is None:
-            msg = f"'{path}' is of no known format; expected one of {', '.join(_SUFFIXES)} (or .gz)"
+            known = ", ".join(_SUFFIXES)
+            msg = f"'{path}' is of no known format; expected one of {known} (or .gz, .zst)"
             raise InputError(msg)
         if path.stat().st_size == 0:
             raise _empty(path)
-        return cls(path, FileKind(kind))
+        return cls(path, kind, _compression(path))
+
+    @classmethod
+    def find_all(cls, places: Sequence[Path]) -> list[SourceFile]:
+        """Find files, every file of a known format in folders, and what patterns match, once each.
+
+        Files of one folder come in the order of their names. Raises `InputError`.
+        """
+        found = [path for place in places for path in _expanded(place)]
+        return [cls.find(path) for path in dict.fromkeys(found)]
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """Open the bytes, decompressed."""
+        """Open the bytes, decompressed. Raises `InputError` where they are not whole."""
         try:
-            opened = gzip.open if self.path.suffix == ".gz" else open
-            with opened(self.path, "rb") as stream:
-                yield stream  # type: ignore[misc]
-        except (gzip.BadGzipFile, EOFError) as error:
-            msg = f"'{self.path}' is not whole gzip data: {error}"
-            raise InputError(msg) from error
+            with pa.OSFile(str(self.path)) as file:
+                stream = (
+                    file
+                    if self.compression is None
+                    else pa.CompressedInputStream(file, self.compression)
+                )
+                yield io.BufferedReader(stream, _BUFFER)
         except OSError as error:
-            msg = f"'{self.path}' cannot be read: {error.strerror or error}"
+            what = "cannot be read" if error.strerror else f"is not whole {self.compression} data"
+            msg = f"'{self.path}' {what}: {error.strerror or error}"
             raise InputError(msg) from error
+
+    def blocks(self, progress: Callable[[int], None]) -> Iterator[bytes]:
+        """Yield the text of events in blocks of whole lines; a few of them may be broken.
+
+        Raises `InputError` at the end where the text is of another encoding than UTF-8, or blank.
+        """
+        check, blank = Utf8Check(), True
+        with self.open() as stream:
+            for block in _named(whole_lines(stream), self.path):
+                check.feed(block)
+                blank = blank and _is_blank(block)
+                progress(len(block))
+                yield block
+        if check.first is not None and check.is_of_another_encoding:
+            raise self._not_utf8(check.first)
+        if blank:
+            raise _empty(self.path)
 
     def digest(self, progress: Callable[[int], None] = lambda size: None) -> str:
         """Return the SHA-256 of the bytes, having checked that text is UTF-8 throughout.
@@ -89,16 +122,36 @@ class SourceFile:
         Raises `InputError` that says at which line and byte it is not.
         """
         digest = hashlib.sha256()
-        text = _TextCheck(self.path) if self.kind is not FileKind.PARQUET else None
+        if self.kind is FileKind.PARQUET:
+            with self.open() as stream:
+                while chunk := stream.read(_CHUNK):
+                    digest.update(chunk)
+                    progress(len(chunk))
+            return digest.hexdigest()
+        check, blank = Utf8Check(), True
         with self.open() as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-                if text is not None:
-                    text.feed(chunk)
-                progress(len(chunk))
-        if text is not None:
-            text.end()
+            for block in _named(whole_lines(stream), self.path):
+                check.feed(block)
+                if check.first is not None:
+                    raise self._not_utf8(check.first)
+                blank = blank and _is_blank(block)
+                digest.update(block)
+                progress(len(block))
+        if blank:
+            raise _empty(self.path)
         return digest.hexdigest()
+
+    def _not_utf8(self, found: BrokenLine) -> InputError:
+        name = shlex.quote(str(self.path))
+        unpack = {"gzip": f"gzip -dc {name} | ", "zstd": f"zstd -dc {name} | "}
+        stem = self.path.stem if self.compression else self.path.name
+        target = shlex.quote(f"utf8-{stem}")
+        convert = f"iconv -f {found.encoding} -t UTF-8"
+        remedy = f"{unpack[self.compression]}{convert}" if self.compression else f"{convert} {name}"
+        return InputError(
+            f"'{self.path}' is not UTF-8 at line {found.number}, byte {found.offset}: it seems to "
+            f"be {found.encoding}; convert it: {remedy} > {target}"
+        )
 
     def columns(self) -> list[str]:
         """Return the names of the columns; of JSON lines, those of the first records."""
@@ -169,44 +222,46 @@ class SourceFile:
                 yield record if isinstance(record, dict) else content
 
 
+def _kind(path: Path) -> FileKind | None:
+    packed = path.suffix.lower() in _COMPRESSED_SUFFIXES
+    suffix = Path(path.stem).suffix if packed else path.suffix
+    kind = _SUFFIXES.get(suffix.lower())
+    return None if kind is None else FileKind(kind)
+
+
+def _compression(path: Path) -> str | None:
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    return next((name for magic, name in _COMPRESSIONS if head.startswith(magic)), None)
+
+
+def _expanded(place: Path) -> list[Path]:
+    if place.is_dir():
+        held = sorted(path for path in place.rglob("*") if path.is_file() and _kind(path))
+        what = "holds no file of a known format"
+    elif not place.exists() and glob.has_magic(str(place)):
+        held = sorted(Path(name) for name in glob.glob(str(place), recursive=True))
+        what = "matches no file"
+    else:
+        return [place]
+    if not held:
+        msg = f"'{place}' {what}; expected one of {', '.join(_SUFFIXES)} (or .gz, .zst)"
+        raise InputError(msg)
+    return held
+
+
 def _empty(path: Path) -> InputError:
     return InputError(f"'{path}' is empty: there is nothing to land")
 
 
-class _TextCheck:
-    """Follows bytes that must be UTF-8, with something in them besides white space."""
+def _is_blank(block: bytes) -> bool:
+    return not block.removeprefix(b"\xef\xbb\xbf").strip()
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._bytes = self._lines = 0
-        self._blank = True
 
-    def feed(self, chunk: bytes) -> None:
-        if self._bytes == 0 and chunk.startswith(_UTF16):
-            raise self._broken(0, "it looks like UTF-16")
-        held = len(self._decoder.getstate()[0])
-        try:
-            text = self._decoder.decode(chunk)
-        except UnicodeDecodeError as error:
-            start = error.start - held
-            self._lines += chunk.count(b"\n", 0, max(start, 0))
-            raise self._broken(self._bytes + start, "") from None
-        self._blank = self._blank and not text.strip("\ufeff \t\r\n")
-        self._lines += chunk.count(b"\n")
-        self._bytes += len(chunk)
-
-    def end(self) -> None:
-        try:
-            self._decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            raise self._broken(self._bytes, "it ends in the middle of a letter") from None
-        if self._blank:
-            raise _empty(self._path)
-
-    def _broken(self, offset: int, hint: str) -> InputError:
-        remedy = "convert it, for example with `iconv -f latin1 -t utf-8`"
-        return InputError(
-            f"'{self._path}' is not UTF-8 at line {self._lines + 1}, byte {offset}: "
-            + "; ".join(part for part in (hint, remedy) if part)
-        )
+def _named(blocks: Iterator[bytes], path: Path) -> Iterator[bytes]:
+    """Say in an error which file it is."""
+    try:
+        yield from blocks
+    except InputError as error:
+        msg = f"'{path}': {error}"
+        raise InputError(msg) from error

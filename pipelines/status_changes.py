@@ -21,7 +21,7 @@ from lakehouse.control.runs import QualityResult
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
 from pipelines.sequences import CHANGE, judge
-from pipelines.steps import OnStep, write
+from pipelines.steps import OnStep, stage
 
 _EVENT = STATUS_EVENTS.schema.names
 
@@ -34,7 +34,7 @@ def refine_changes(
     store: TableStore,
     on_step: OnStep,
 ) -> list[QualityResult]:
-    """Write this run's changes of state where they belong, and say how many broke which rule.
+    """Stage this run's changes of state where they belong, and say how many broke which rule.
 
     `versions` are those of the plan: a resumed run judges by what the first attempt saw.
     """
@@ -47,7 +47,7 @@ def refine_changes(
     for contract, frame in ((STATUS_EVENTS, accepted), (SILVER_QUARANTINE, refused)):
         own = frame.with_columns(mine).select(contract.schema.names)
         own_rows = own.to_arrow().cast(contract.schema)
-        write(store, contract, own_rows, run, part="all", on_step=on_step)
+        stage(store, contract, own_rows, run, part="all", on_step=on_step)
     return [_warning(refused)]
 
 

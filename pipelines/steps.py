@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
@@ -71,3 +71,14 @@ def publish(store: TableStore, contract: Contract, run: RunContext, *, on_step: 
     on_step(f"before {place}")
     store.publish(contract.table, staged, run)
     on_step(f"after {place}")
+
+
+def own_rows(
+    store: TableStore, contract: Contract, run: RunContext, *, columns: Sequence[str]
+) -> pa.Table:
+    """Read what the run wrote to a table: what waits to be published, else what was."""
+    staged = store.preview(contract.table, run, columns=columns)
+    if staged is not None:
+        return staged
+    rows = store.scan(contract.table, run.tenant, columns=columns, run_id=run.run_id)
+    return contract.empty().select(list(columns)) if rows is None else rows

@@ -44,7 +44,11 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class QualityResult:
-    """One check of one table in one run."""
+    """One check of one table in one run.
+
+    `measured` is what was observed as a number, and `detail` the shares behind it, for later runs
+    to be compared with; both may be absent.
+    """
 
     layer: str
     table: str
@@ -53,11 +57,14 @@ class QualityResult:
     passed: bool
     observed: str
     expected: str
+    measured: float | None = None
+    detail: Mapping[str, float] | None = None
 
 
 _COLUMNS = (
     "run_id, started_at, seed, code_version, kind, status, plan, manifest, finished_at, error"
 )
+_QUALITY = 'layer, "table", "check", severity, passed, observed, expected, measured, detail'
 
 
 class RunLog:
@@ -145,9 +152,12 @@ class RunLog:
         """Write check results; a resumed run replaces its own."""
         with self._postgres.connect(run.tenant) as connection, connection.cursor() as cursor:
             cursor.executemany(
-                "INSERT INTO meta.data_quality VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) "
+                "INSERT INTO meta.data_quality "
+                f"(tenant_id, run_id, {_QUALITY}) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
                 'ON CONFLICT (tenant_id, run_id, "table", "check") DO UPDATE SET '
-                "passed = EXCLUDED.passed, observed = EXCLUDED.observed",
+                "passed = EXCLUDED.passed, observed = EXCLUDED.observed, "
+                "measured = EXCLUDED.measured, detail = EXCLUDED.detail",
                 [
                     (
                         run.tenant.tenant_id,
@@ -159,6 +169,8 @@ class RunLog:
                         r.passed,
                         r.observed,
                         r.expected,
+                        r.measured,
+                        None if r.detail is None else json.dumps(r.detail),
                     )
                     for r in results
                 ],
@@ -168,10 +180,37 @@ class RunLog:
         """Return the check results of one run."""
         with self._postgres.connect(tenant) as connection:
             rows = connection.execute(
-                'SELECT layer, "table", "check", severity, passed, observed, expected '
-                "FROM meta.data_quality WHERE tenant_id = %s AND run_id = %s "
+                f"SELECT {_QUALITY} FROM meta.data_quality WHERE tenant_id = %s AND run_id = %s "
                 'ORDER BY layer, "table", "check"',
                 [tenant.tenant_id, run_id],
+            ).fetchall()
+        return [QualityResult(*row) for row in rows]
+
+    def measured_before(
+        self, run: RunContext, kind: str, *, layer: str, table: str, limit: int = 20
+    ) -> list[QualityResult]:
+        """Return the results with a number of the tenant's last finished runs, newest run first.
+
+        Of one table, and only of runs of `kind` that started before `run` and did not fail: what is
+        usual for the tenant.
+        """
+        with self._postgres.connect(run.tenant) as connection:
+            rows = connection.execute(
+                "WITH last AS (SELECT run_id, started_at FROM meta.etl_runs WHERE tenant_id = %s "
+                "AND kind = %s AND status IN ('COMPLETED', 'DEGRADED') AND started_at < %s "
+                "ORDER BY started_at DESC LIMIT %s) "
+                f"SELECT {_QUALITY} FROM meta.data_quality JOIN last USING (run_id) "
+                'WHERE tenant_id = %s AND layer = %s AND "table" = %s AND measured IS NOT NULL '
+                'ORDER BY last.started_at DESC, "check"',
+                [
+                    run.tenant.tenant_id,
+                    kind,
+                    run.started_at,
+                    limit,
+                    run.tenant.tenant_id,
+                    layer,
+                    table,
+                ],
             ).fetchall()
         return [QualityResult(*row) for row in rows]
 

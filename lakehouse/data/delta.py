@@ -90,10 +90,15 @@ class DeltaTableStore(DeltaTableHistory):
         return tuple(sorted(found, key=lambda staged: staged.part))
 
     def preview(
-        self, table: TableRef, run: RunContext, *, columns: Sequence[str] | None = None
+        self,
+        table: TableRef,
+        run: RunContext,
+        *,
+        columns: Sequence[str] | None = None,
+        parts: Sequence[Staged] | None = None,
     ) -> pa.Table | None:
         """Read staged rows; see `TableStore.preview`."""
-        parts = self.staged(table, run)
+        parts = self.staged(table, run) if parts is None else parts
         if not parts:
             return None
         filesystem = self._root.table_filesystem(table, run.tenant)

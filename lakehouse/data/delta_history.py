@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -89,23 +90,30 @@ class DeltaTableHistory:
         uri = self._root.table_uri(table, tenant)
         try:
             return DeltaTable(uri, version=at, storage_options=self._root.options)
-        except TableNotFoundError:
-            return None
         except DeltaError as error:
-            if at is None:
-                raise
-            raise VersionGoneError.of(table, at) from error
+            if at is not None and self._version(table, tenant, None) is not None:
+                raise VersionGoneError.of(table, at) from error
+            if isinstance(error, TableNotFoundError):
+                return None
+            raise
 
     def _require_files(self, table: TableRef, tenant: TenantContext, opened: DeltaTable) -> None:
-        """Refuse a version whose files a vacuum took: found by looking, where one ever ran."""
-        reader, at = self._root.table_filesystem(table, tenant), opened.version()
-        later = [name for name in _entries(reader) if name > f"{at:020}.json"]
-        if not any(commit.operation.startswith("VACUUM") for commit in _read(reader, later)):
-            return
-        paths = pa.table(opened.get_add_actions())["path"].to_pylist()
-        found = reader.get_file_info(paths)
+        """Refuse a version whose files a vacuum took.
+
+        Only files that the newest version no longer needs can be gone, so only those are sought.
+        """
+        newest = self._version(table, tenant, None)
+        needed = set() if newest is None else set(_paths(newest))
+        replaced = [path for path in _paths(opened) if path not in needed]
+        found = self._root.table_filesystem(table, tenant).get_file_info(replaced)
         if any(info.type is not pafs.FileType.File for info in found):
-            raise VersionGoneError.of(table, at)
+            raise VersionGoneError.of(table, opened.version())
+
+
+def _paths(opened: DeltaTable) -> list[str]:
+    """Name a version's files, inside the table's folder; the log writes them as URLs."""
+    names: list[str] = pa.table(opened.get_add_actions())["path"].to_pylist()
+    return [unquote(name) for name in names]
 
 
 def _entries(reader: pafs.FileSystem) -> list[str]:

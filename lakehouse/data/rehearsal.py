@@ -68,10 +68,15 @@ class RehearsalStore:
         return self.scratch.staged(table, run)
 
     def preview(
-        self, table: TableRef, run: RunContext, *, columns: Sequence[str] | None = None
+        self,
+        table: TableRef,
+        run: RunContext,
+        *,
+        columns: Sequence[str] | None = None,
+        parts: Sequence[Staged] | None = None,
     ) -> pa.Table | None:
         """Read what waits in the scratch lake."""
-        return self.scratch.preview(table, run, columns=columns)
+        return self.scratch.preview(table, run, columns=columns, parts=parts)
 
     def publish(self, table: TableRef, staged: Sequence[Staged], run: RunContext) -> Snapshot:
         """Publish in the scratch lake."""

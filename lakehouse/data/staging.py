@@ -81,8 +81,9 @@ def _by_partition(rows: pa.Table, columns: list[str]) -> Iterator[tuple[dict[str
     for name in columns:
         codes = rows[name].combine_chunks().dictionary_encode(null_encoding="encode")
         places = places * len(codes.dictionary) + codes.indices.to_numpy()
-    found, first, counts = np.unique(places, return_index=True, return_counts=True)
-    ordered = rows if len(found) == 1 else rows.take(np.argsort(places, kind="stable"))
+    _, first, counts = np.unique(places, return_index=True, return_counts=True)
+    in_order = bool((places[1:] >= places[:-1]).all())
+    ordered = rows if in_order else rows.take(np.argsort(places, kind="stable"))
     start = 0
     for place, count in zip(first, counts, strict=True):
         values = {name: rows[name][int(place)].as_py() for name in columns}

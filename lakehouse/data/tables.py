@@ -138,9 +138,17 @@ class TableStore(Protocol):
         ...
 
     def preview(
-        self, table: TableRef, run: RunContext, *, columns: Sequence[str] | None = None
+        self,
+        table: TableRef,
+        run: RunContext,
+        *,
+        columns: Sequence[str] | None = None,
+        parts: Sequence[Staged] | None = None,
     ) -> pa.Table | None:
-        """Read the rows the run staged and did not yet publish; None where there is no part."""
+        """Read the rows the run staged and did not yet publish; None where there is no part.
+
+        All that `staged` tells of, unless some of its `parts` are handed in.
+        """
         ...
 
     def publish(self, table: TableRef, staged: Sequence[Staged], run: RunContext) -> Snapshot:

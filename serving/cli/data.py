@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
 def ingest(
     files: Annotated[
         list[Path],
-        typer.Argument(help="JSON lines, CSV or Parquet, .gz too; - for lines on stdin."),
+        typer.Argument(help="JSON lines, CSV or Parquet, .gz and .zst too; folders; - for stdin."),
     ],
     tenant: OfTenant,
     source: Annotated[str, typer.Option("--source", "-s", help="Where it comes from.")],
@@ -74,7 +74,7 @@ def ingest(
     chosen = _mapping(map_ or [], mapping, email=email, timezone=timezone)
     check_source(source)
     with _spooled(files) as paths:
-        found = [SourceFile.find(path) for path in paths]
+        found = SourceFile.find_all(paths)
         platform = open_platform()
         context = platform.tenant(tenant)
         raw = RawStore(platform.files, platform.landings)

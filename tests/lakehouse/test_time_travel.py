@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pytest
 from deltalake import DeltaTable
 from hypothesis import given
@@ -116,17 +116,12 @@ def rows(run: RunContext, *tickets: str) -> pa.Table:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> LakeRoot:
-    return LakeRoot(str(tmp_path / "a lake with spaces"))
-
-
-@pytest.fixture
-def history(root: LakeRoot) -> DeltaTableHistory:
+def history(lake: LakeRoot) -> DeltaTableHistory:
     """Two runs: tickets a and b on two days, then c."""
-    store = DeltaTableStore(root)
+    store = DeltaTableStore(lake)
     for minute, tickets in enumerate([("a", "b"), ("c",)]):
         store.append(TABLE, rows(run_of(minute), *tickets), run_of(minute), part="all")
-    return DeltaTableHistory(root)
+    return DeltaTableHistory(lake)
 
 
 def tickets(history: DeltaTableHistory, at: int | None = None) -> list[str]:
@@ -144,14 +139,23 @@ def test_each_commit_says_its_run_and_what_it_added(history: DeltaTableHistory) 
     assert [c.version for c in history.commits(TABLE, NORTE, limit=1)] == [2]
 
 
-def test_a_version_is_measured_from_the_log(history: DeltaTableHistory, root: LakeRoot) -> None:
+def files_of(lake: LakeRoot) -> list[pafs.FileInfo]:
+    everything = pafs.FileSelector("", recursive=True)
+    found = lake.table_filesystem(TABLE, NORTE).get_file_info(everything)
+    return [info for info in found if info.path.endswith(".parquet")]
+
+
+def opened(lake: LakeRoot) -> DeltaTable:
+    return DeltaTable(lake.table_uri(TABLE, NORTE), storage_options=lake.options)
+
+
+def test_a_version_is_measured_from_the_log(history: DeltaTableHistory, lake: LakeRoot) -> None:
     state = history.state(TABLE, NORTE)
     assert state is not None
     assert (state.version, state.rows, state.files) == (2, 3, 3)
     assert (state.newest_day, state.last_run) == (date(2026, 1, 2), run_of(1).run_id)
     assert state.partitions == ("source", "day")
-    written = Path(state.location).rglob("*.parquet")
-    assert state.size_bytes == sum(file.stat().st_size for file in written)
+    assert state.size_bytes == sum(file.size for file in files_of(lake))
     earlier = history.state(TABLE, NORTE, at=1)
     assert earlier is not None
     assert (earlier.rows, earlier.last_run) == (2, run_of(0).run_id)
@@ -168,10 +172,10 @@ def test_another_tenant_has_no_history_here(history: DeltaTableHistory) -> None:
 
 
 def test_maintenance_makes_nothing_fresh_and_changes_no_rows(
-    history: DeltaTableHistory, root: LakeRoot
+    history: DeltaTableHistory, lake: LakeRoot
 ) -> None:
     before = history.state(TABLE, NORTE)
-    DeltaTable(root.table_uri(TABLE, NORTE)).optimize.compact()
+    opened(lake).optimize.compact()
     after = history.state(TABLE, NORTE)
     assert before is not None
     assert after is not None
@@ -182,14 +186,38 @@ def test_maintenance_makes_nothing_fresh_and_changes_no_rows(
 
 
 def test_a_version_whose_files_a_vacuum_took_is_refused_and_the_newest_reads(
-    history: DeltaTableHistory, root: LakeRoot
+    history: DeltaTableHistory, lake: LakeRoot
 ) -> None:
-    table = DeltaTable(root.table_uri(TABLE, NORTE))
+    table = opened(lake)
     table.optimize.compact()
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
     with pytest.raises(VersionGoneError, match="version 2 of silver_tickets was cleaned away"):
         history.dataset(TABLE, NORTE, at=2)
     assert tickets(history, at=3) == tickets(history) == ["a", "b", "c"]
+
+
+def test_an_old_version_whose_files_are_there_still_reads_after_a_compaction(
+    history: DeltaTableHistory, lake: LakeRoot
+) -> None:
+    opened(lake).optimize.compact()
+    assert tickets(history, at=1) == ["a", "b"]
+    needed = " ".join(opened(lake).file_uris())
+    for file in files_of(lake):
+        if file.base_name not in needed:
+            lake.table_filesystem(TABLE, NORTE).delete_file(file.path)
+    with pytest.raises(VersionGoneError, match="version 1"):
+        history.dataset(TABLE, NORTE, at=1)
+
+
+def test_commits_are_named_right_whatever_was_cleaned_from_the_log(
+    history: DeltaTableHistory, lake: LakeRoot
+) -> None:
+    opened(lake).create_checkpoint()
+    lake.table_filesystem(TABLE, NORTE).delete_file(f"_delta_log/{0:020}.json")
+    lake.table_filesystem(TABLE, NORTE).delete_file(f"_delta_log/{1:020}.json")
+    assert [(c.version, c.run_id) for c in history.commits(TABLE, NORTE)] == [(2, run_of(1).run_id)]
+    with pytest.raises(VersionGoneError, match="version 1"):
+        history.state(TABLE, NORTE, at=1)
 
 
 def test_a_version_that_never_was_is_refused(history: DeltaTableHistory) -> None:

@@ -23,8 +23,9 @@ from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from pipelines.errors import RunFailedError
 from pipelines.gold import KPIS, count_gold
-from pipelines.gold_checks import check_gold, require
+from pipelines.gold_checks import check_gold
 from pipelines.gold_view import Counting, SilverView
+from pipelines.quality import require
 
 AT = datetime(2026, 1, 10, tzinfo=UTC)
 RUN = RunContext.begin(TenantContext.parse("norte"), kind="run", at=AT)

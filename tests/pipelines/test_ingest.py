@@ -12,6 +12,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from lakehouse.control.landings import LandingIndex
 from lakehouse.control.postgres import Postgres
@@ -215,19 +216,21 @@ def test_a_row_with_a_column_too_many_goes_to_raw_for_bronze_to_judge(
         ("a.jsonl", b" \n\n", "is empty"),
         ("a.csv", b"texto\n", "has no rows"),
         ("a.xlsx", b"x", "no known format; expected one of .jsonl"),
-        ("a.csv", "a\nb\nseñal\n".encode("latin1"), "not UTF-8 at line 3, byte 6: convert"),
-        ("a.csv", "texto\nseñal\n".encode("utf-16"), "looks like UTF-16"),
+        ("a.csv", "a\nb\nseñal\n".encode("latin1"), "not UTF-8 at line 3, byte 6"),
+        ("a.csv", "texto\nseñal\n".encode("utf-16"), "it seems to be UTF-16; convert it"),
         ("a.csv", b'texto\n"abierto\n', "not CSV after line 1"),
         ("a.csv", b"cuerpo,id\nhola,1\n", "has no column 'texto'; it has: cuerpo, id"),
         ("a.parquet", b"PAR1 no", "is not a Parquet file"),
-        ("a.csv.gz", b"texto\n", "is not whole gzip data"),
+        ("a.csv.gz", gzip.compress(b"texto\nhola\n")[:-4], "is not whole gzip data"),
+        ("a.csv.zst", zstandard.compress(b"texto\nhola\n")[:-4], "is not whole zstd data"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n')[:-4], "is not whole gzip data"),
     ],
 )
 def test_a_file_that_cannot_land_is_refused_in_one_line(
     tmp_path: Path, land: Land, name: str, content: bytes, said: str
 ) -> None:
     path = written(tmp_path / name, content)
-    mapping = None if name == "a.jsonl" else ColumnMapping.parse(["text=texto"])
+    mapping = None if name.startswith("a.jsonl") else ColumnMapping.parse(["text=texto"])
     with pytest.raises(InputError) as refused:
         land(path, mapping)
     assert said in str(refused.value)

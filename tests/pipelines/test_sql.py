@@ -245,29 +245,6 @@ def test_no_statement_leaves_the_tenants_tables(
     assert list(lake.iterdir()) == []
 
 
-def test_the_database_itself_is_locked_where_reading_was_fooled(tmp_path: Path) -> None:
-    """Past the reading of statements stands DuckDB's own lock."""
-    from lakehouse.data.query import Statement
-
-    secret = tmp_path / "secret.csv"
-    secret.write_text("a\n1\n", encoding="utf-8")
-    for text in (
-        f"from read_csv('{secret}')",
-        f"from '{secret}'",
-        f"copy (select 1) to '{tmp_path}/out.csv'",
-        f"attach '{tmp_path}/x.db'",
-        "set enable_external_access = true",
-        "set threads = 1",
-        "install httpfs",
-        "load httpfs",
-        "from secret",
-    ):
-        engine = DuckDbEngine()
-        with pytest.raises(InputError), engine.answering(Statement(text, ()), {}) as rows:
-            rows.read_all()
-    assert [file.name for file in tmp_path.iterdir()] == ["secret.csv"]
-
-
 def test_an_answer_larger_than_a_batch_streams(ports: SqlPorts, norte: TenantContext) -> None:
     with asking("select * from range(100000)", norte, ports) as answer:
         first = answer.rows.read_next_batch()

@@ -15,6 +15,7 @@ from lakehouse.data.storage import LakeRoot
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
+from pipelines.quality import publish_layer
 from pipelines.status_changes import refine_changes
 from pipelines.steps import unobserved
 
@@ -68,6 +69,8 @@ def refine(store: TableStore, day: int, *changes: Change) -> QualityResult:
         for _ in range(2)
     ]
     assert twice[0] == twice[1]
+    layer = (STATUS_EVENTS, SILVER_QUARANTINE)
+    publish_layer(run, layer, store=store, on_step=unobserved)
     (result,) = twice[0]
     return result
 
