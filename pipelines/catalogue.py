@@ -14,6 +14,7 @@ from lakehouse.data.as_of import AsOf, NotThereYetError
 from lakehouse.data.history import TableHistory, TableState
 from lakehouse.data.tables import TableRef
 from lakehouse.errors import InputError
+from lakehouse.run import RunId
 from lakehouse.tenancy import TenantContext
 
 CONTRACTS: Mapping[TableRef, Contract] = {
@@ -106,6 +107,19 @@ def tables_at(
             commits = store.commits(table, tenant)
             found[table] = as_of.version_of(table, commits, outputs)
     return found
+
+
+def run_at(
+    as_of: AsOf, table: TableRef, tenant: TenantContext, *, store: TableHistory, log: RunLog
+) -> RunId:
+    """Say which run had written to a table last at `as_of`. Raises as `versions_at` does."""
+    version = versions_at(as_of, [table], tenant, store=store, log=log)[table]
+    commits = [c for c in store.commits(table, tenant) if c.version <= version]
+    written = [commit.run_id for commit in commits if commit.run_id is not None]
+    if not written:
+        msg = f"no run that is still in its log had written {sql_name(table)} at {as_of.text}"
+        raise NotThereYetError(msg)
+    return written[-1]
 
 
 def _of_one_table(as_of: AsOf, tables: Sequence[TableRef]) -> InputError:

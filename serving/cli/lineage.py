@@ -12,6 +12,7 @@ from rich.console import RenderableType
 
 from lakehouse.errors import InputError
 from serving.cli.output import emit
+from serving.cli.tables import AsOfPoint
 
 SHOWN = 5
 """Tickets of a number, and rows of a list, that are shown without --all."""
@@ -45,6 +46,7 @@ def lineage(
     run: Annotated[
         str | None, typer.Option(help="The run that counted it; the one served now if not given.")
     ] = None,
+    as_of: AsOfPoint = None,
     history: Annotated[
         bool, typer.Option("--history", help="After 'raw': the numbers of earlier runs too.")
     ] = False,
@@ -66,7 +68,8 @@ def lineage(
     else:
         given = {"pqrs_type": type_, "source_channel": channel, "geo_region": region}
         narrowed = {name: value for name, value in given.items() if value is not None}
-        view.number(what, day, {**narrowed, **_pairs(where or [])}, measure, run)
+        counted_by = run if as_of is None else view.run_at(what, as_of, run)
+        view.number(what, day, {**narrowed, **_pairs(where or [])}, measure, counted_by)
 
 
 class _View:
@@ -76,10 +79,23 @@ class _View:
         from pipelines.bootstrap import open_platform
 
         platform = open_platform()
+        self._store = platform.store
         self._tenant = platform.tenant(tenant)
         self._ports = platform.lineage
         self._as_json = as_json
         self._limit = None if whole else SHOWN
+
+    def run_at(self, table: str, as_of: str, run: str | None) -> str:
+        """Return the run whose figures were the newest at a point in time."""
+        from lakehouse.data.as_of import AsOf
+        from pipelines.catalogue import run_at
+        from pipelines.lineage import gold_table
+
+        if run is not None:
+            msg = "give one of --run and --as-of, not both"
+            raise InputError(msg)
+        ref, log = gold_table(table).table, self._ports.log
+        return run_at(AsOf.parse(as_of), ref, self._tenant, store=self._store, log=log)
 
     def number(
         self,

@@ -26,6 +26,7 @@ from pipelines.catalogue import (
     find_contract,
     measure,
     refresh_catalogue,
+    run_at,
     tables_at,
     versions_at,
 )
@@ -165,6 +166,23 @@ def test_a_point_that_means_nothing_here_is_refused(killable: ModuleType, ports:
         at(ports, killable.NORTE, "1", TICKETS.table, MESSAGES.table)
     with pytest.raises(InputError, match="version 1 is of one table"):
         tables_at(AsOf.parse("1"), killable.NORTE, store=ports.store, log=ports.log)
+
+
+def test_the_run_that_wrote_last_is_named_by_version_by_moment_and_by_run(
+    killable: ModuleType, ports: RunPorts
+) -> None:
+    second, first = (record.run.run_id for record in ports.log.recent(killable.NORTE, limit=2))
+    commit = ports.store.commits(KPI_VOLUME_DAILY.table, killable.NORTE)[1]
+    for text in ("1", commit.at.isoformat(), first):
+        assert last_run(ports, killable.NORTE, text) == first
+    assert last_run(ports, killable.NORTE, second) == second
+    with pytest.raises(InputError, match=r"no run .* had written gold\.kpi_volume_daily at 0"):
+        last_run(ports, killable.NORTE, "0")
+
+
+def last_run(ports: RunPorts, tenant: TenantContext, text: str) -> str:
+    table, as_of = KPI_VOLUME_DAILY.table, AsOf.parse(text)
+    return run_at(as_of, table, tenant, store=ports.store, log=ports.log)
 
 
 def test_a_run_of_the_other_tenant_is_not_known(ports: RunPorts, killable: ModuleType) -> None:

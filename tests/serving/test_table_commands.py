@@ -29,7 +29,7 @@ from pipelines.mapping import ColumnMapping
 from pipelines.run import run_tenant
 from pipelines.source_files import SourceFile
 from pipelines.tenant_config import default_config
-from serving.cli import sql, tables
+from serving.cli import lineage, sql, tables
 
 QUICK = Path(__file__).parents[1] / "pipelines" / "killable.py"
 SECRET = "Mi vecina María no paga la factura"
@@ -90,6 +90,7 @@ def tenant(platform: Platform, runs: tuple[str, list[str]], monkeypatch: pytest.
 def plata() -> Plata:
     app = typer.Typer()
     sql.register(app)
+    lineage.register(app)
     app.add_typer(tables.app, name="tables")
 
     def call(*words: str, as_json: bool = True) -> Any:
@@ -206,6 +207,20 @@ def test_an_answer_as_of_a_run_reads_its_tables(
 ) -> None:
     query = "select count(*) from silver.tickets"
     assert plata("sql", query, "-t", tenant, "--as-of", runs[1][0])["rows"] == [[2]]
+
+
+def test_a_number_is_followed_as_it_was_counted_then(
+    plata: Plata, tenant: str, runs: tuple[str, list[str]]
+) -> None:
+    (kind,) = {row[0] for row in plata("sql", _FIRST_DAY, "-t", tenant)["rows"][:1]}
+    asked = ["lineage", "gold.kpi_volume_daily", "--day", "2026-01-01", "--type", kind]
+    for run_id in runs[1]:
+        assert run_id in json.dumps(plata(*asked, "-t", tenant, "--as-of", run_id))
+    with pytest.raises(InputError, match="give one of --run and --as-of"):
+        plata(*asked, "-t", tenant, "--as-of", runs[1][0], "--run", runs[1][0])
+
+
+_FIRST_DAY = "select pqrs_type from gold.kpi_volume_daily where day = '2026-01-01' order by run_id"
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(
