@@ -12,10 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from lakehouse.data.delta_history import DeltaTableHistory
+from lakehouse.data.delta_maintenance import DeltaTableMaintenance
+from lakehouse.data.history import VersionGoneError
+from lakehouse.data.maintenance import CHECKPOINT_EVERY
 from lakehouse.data.staging import (
     encode_files,
     marker_folder,
@@ -32,6 +35,11 @@ from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext
 
 _FENCE_VERSION = 1
+_CONFIGURATION = {
+    "delta.checkpointInterval": str(CHECKPOINT_EVERY),
+    # Log entries go when maintenance says so: it knows which versions are pinned.
+    "delta.enableExpiredLogCleanup": "false",
+}
 _ATTEMPTS = 20
 """How often a commit is tried against other writers; delta-rs tries 15 times within each."""
 
@@ -40,12 +48,12 @@ class TableBusyError(PlataError, Transient):
     """Other writers were quicker, again and again."""
 
 
-class DeltaTableStore(DeltaTableHistory):
+class DeltaTableStore(DeltaTableHistory, DeltaTableMaintenance):
     """`VersionedTableStore` over delta-rs, fenced against double writes by app transactions."""
 
     def head(self, table: TableRef, tenant: TenantContext) -> Snapshot | None:
         """Return the newest version, or None where nothing was ever written."""
-        opened = self._open(table, tenant)
+        opened = self._version(table, tenant, None)
         return None if opened is None else Snapshot(table, tenant.tenant_id, opened.version())
 
     def scan(
@@ -58,18 +66,21 @@ class DeltaTableStore(DeltaTableHistory):
         run_id: RunId | None = None,
     ) -> pa.Table | None:
         """Read rows; see `TableStore.scan`."""
-        opened = self._open(table, tenant, at)
+        opened = self._version(table, tenant, at)
         if opened is None:
             return None
-        wanted = None if columns is None else list(columns)
-        reader = self._root.table_filesystem(table, tenant)
-        if run_id is None:
-            return opened.to_pyarrow_dataset(filesystem=reader).to_table(columns=wanted)
         # Files of other runs are left out before pyarrow hears of them: each costs it 0.6 ms.
-        own = opened.to_pyarrow_dataset(
-            filesystem=reader, file_pruning_predicate=[("run_id", "=", run_id)]
+        rows = opened.to_pyarrow_dataset(
+            filesystem=self._root.table_filesystem(table, tenant),
+            file_pruning_predicate=None if run_id is None else [("run_id", "=", run_id)],
         )
-        return own.to_table(columns=wanted, filter=pc.field("run_id") == run_id)
+        try:
+            return rows.to_table(
+                columns=None if columns is None else list(columns),
+                filter=None if run_id is None else pc.field("run_id") == run_id,
+            )
+        except FileNotFoundError as error:
+            raise VersionGoneError.of(table, opened.version()) from error
 
     def stage(self, table: TableRef, rows: pa.Table, run: RunContext, *, part: str) -> Staged:
         """Write files and, last, the note that they are whole; see `TableStore.stage`."""
@@ -119,7 +130,7 @@ class DeltaTableStore(DeltaTableHistory):
 
     def published(self, table: TableRef, run: RunContext) -> bool:
         """Look for the run's fence; see `TableStore.published`."""
-        opened = self._open(table, run.tenant)
+        opened = self._version(table, run.tenant, None)
         return opened is not None and opened.transaction_version(run.run_id) is not None
 
     def discard(self, table: TableRef, run: RunContext) -> None:
@@ -134,7 +145,7 @@ class DeltaTableStore(DeltaTableHistory):
         """Stage and publish one part; see `TableStore.append`."""
         require_own(rows, run)
         fence = f"{run.run_id}/{part}"
-        opened = self._open(table, run.tenant)
+        opened = self._version(table, run.tenant, None)
         if opened is not None and opened.transaction_version(fence) is not None:
             return Snapshot(table, run.tenant.tenant_id, opened.version())
         staged = self._write_files(table, rows, run, part)
@@ -156,7 +167,9 @@ class DeltaTableStore(DeltaTableHistory):
     ) -> Snapshot:
         """Add files in one commit, unless the fence says that they are there."""
         _require_staged(table, staged, run)
-        opened = self._open(table, run.tenant) or self._create(table, staged[0], run.tenant)
+        opened = self._version(table, run.tenant, None) or self._create(
+            table, staged[0], run.tenant
+        )
         properties = CommitProperties(
             custom_metadata={"run_id": run.run_id},
             app_transactions=[Transaction(fence, _FENCE_VERSION)],
@@ -180,15 +193,6 @@ class DeltaTableStore(DeltaTableHistory):
         msg = f"table {table} of '{run.tenant.tenant_id}' took no commit in {_ATTEMPTS} attempts"
         raise TableBusyError(msg)
 
-    def _open(
-        self, table: TableRef, tenant: TenantContext, version: int | None = None
-    ) -> DeltaTable | None:
-        uri = self._root.table_uri(table, tenant)
-        try:
-            return DeltaTable(uri, version=version, storage_options=self._root.options)
-        except TableNotFoundError:
-            return None
-
     def _create(self, table: TableRef, staged: Staged, tenant: TenantContext) -> DeltaTable:
         schema = Schema.from_json(staged.schema)
         uri, options = self._root.table_uri(table, tenant), self._root.options
@@ -199,6 +203,7 @@ class DeltaTableStore(DeltaTableHistory):
                 schema,
                 mode="ignore",
                 partition_by=partitions,
+                configuration=_CONFIGURATION,
                 storage_options=options,
                 # Tried again, it would create the table a second time over what was written since.
                 commit_properties=CommitProperties(max_commit_retries=0),
