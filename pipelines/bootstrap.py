@@ -31,6 +31,7 @@ from lakehouse.control.runs import RunLog, RunRecord
 from lakehouse.control.served import ServedTables
 from lakehouse.control.tenants import TenantDirectory
 from lakehouse.data.history import VersionedTableStore
+from lakehouse.data.maintenance import TableMaintenance
 from lakehouse.data.storage import FileStore, LakeRoot
 from lakehouse.errors import ConfigurationError
 from lakehouse.manifest import RunManifest
@@ -118,6 +119,13 @@ class Platform:
         return DeltaTableStore(self.lake)
 
     @cached_property
+    def maintenance(self) -> TableMaintenance:
+        """What keeps the tables quick."""
+        from lakehouse.data.delta_maintenance import DeltaTableMaintenance
+
+        return DeltaTableMaintenance(self.lake)
+
+    @cached_property
     def registry(self) -> Registry:
         """Models and prompts."""
         from registry.mlflow_registry import MlflowRegistry
@@ -159,6 +167,7 @@ class Platform:
             models=ModelSteps(embed=embed_step, classify=classify_step),
             cluster=self.cluster,
             events=self.events,
+            maintenance=self.maintenance,
         )
 
     @cached_property

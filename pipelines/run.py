@@ -25,6 +25,7 @@ from lakehouse.control.postgres import Postgres
 from lakehouse.control.runs import QualityResult, RunLog, RunStatus
 from lakehouse.data.content import Content, content_of
 from lakehouse.data.history import VersionedTableStore
+from lakehouse.data.maintenance import TableMaintenance
 from lakehouse.data.storage import FileStore
 from lakehouse.data.tables import Snapshot
 from lakehouse.manifest import Environment, FileInput, RunManifest
@@ -45,6 +46,7 @@ from pipelines.quality import audit_rows, audit_staged, layer_begun, publish_lay
 from pipelines.run_events import RunEvents, Silent
 from pipelines.silver import SilverInput, refine_events
 from pipelines.steps import OnStep, Progress, unobserved
+from pipelines.upkeep import Upkeep
 from registry.refs import Registry
 
 GOLD_KIND = "gold"
@@ -81,7 +83,9 @@ def plainly(step: Step, work: Callable[[], None]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunPorts:
-    """What a run works with. `cluster` None computes in this process."""
+    """What a run works with. `cluster` None computes in this process; `maintenance` None tidies
+    nothing afterwards.
+    """
 
     store: VersionedTableStore
     files: FileStore
@@ -93,6 +97,7 @@ class RunPorts:
     models: ModelSteps
     cluster: Cluster | None = None
     events: RunEvents = field(default_factory=Silent)
+    maintenance: TableMaintenance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,9 @@ def close_run(
     manifest = _manifest(planned, ports, seconds)
     _catalogue(planned.run.tenant, ports)
     ports.log.finish(planned.run, status, manifest=manifest.as_dict())
+    if ports.maintenance is not None:
+        keeper = Upkeep(planned.run.tenant, ports.maintenance, ports.log)
+        keeper.tidy(now=planned.run.started_at)
     return manifest, status
 
 

@@ -16,7 +16,6 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from lakehouse.data.delta_history import DeltaTableHistory
-from lakehouse.data.delta_maintenance import DeltaTableMaintenance
 from lakehouse.data.history import VersionGoneError
 from lakehouse.data.maintenance import CHECKPOINT_EVERY
 from lakehouse.data.staging import (
@@ -48,7 +47,7 @@ class TableBusyError(PlataError, Transient):
     """Other writers were quicker, again and again."""
 
 
-class DeltaTableStore(DeltaTableHistory, DeltaTableMaintenance):
+class DeltaTableStore(DeltaTableHistory):
     """`VersionedTableStore` over delta-rs, fenced against double writes by app transactions."""
 
     def head(self, table: TableRef, tenant: TenantContext) -> Snapshot | None:

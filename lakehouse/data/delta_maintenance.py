@@ -40,6 +40,13 @@ class DeltaTableMaintenance:
     def __init__(self, root: LakeRoot) -> None:
         self._root = root
 
+    def due(
+        self, table: TableRef, tenant: TenantContext, *, policy: TidyPolicy = _DEFAULT
+    ) -> tuple[Chore, ...]:
+        """Measure and decide; see `TableMaintenance.due`."""
+        health = self.health(table, tenant)
+        return () if health is None else due_chores(health, policy)
+
     def tidy(
         self,
         table: TableRef,
@@ -49,9 +56,7 @@ class DeltaTableMaintenance:
         policy: TidyPolicy = _DEFAULT,
     ) -> Tidied:
         """Do what is due; see `TableMaintenance.tidy`."""
-        health = self.health(table, tenant)
-        chores = () if health is None else due_chores(health, policy)
-        done = Tidied()
+        chores, done = self.due(table, tenant, policy=policy), Tidied()
         if Chore.COMPACT in chores:
             done += self.compact(table, tenant, policy=policy)
         if Chore.CHECKPOINT in chores:

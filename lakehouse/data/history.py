@@ -9,7 +9,6 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from lakehouse.data.maintenance import TableMaintenance
 from lakehouse.data.tables import TableRef, TableStore
 from lakehouse.errors import PlataError, Terminal
 from lakehouse.run import RunId
@@ -110,5 +109,5 @@ class TableHistory(Protocol):
         ...
 
 
-class VersionedTableStore(TableStore, TableHistory, TableMaintenance, Protocol):
-    """Tables that runs append to, that are kept tidy, and that anyone may look back at."""
+class VersionedTableStore(TableStore, TableHistory, Protocol):
+    """Tables that runs append to and anyone may look back at."""

@@ -152,6 +152,12 @@ class TableMaintenance(Protocol):
     wants nothing.
     """
 
+    def due(
+        self, table: TableRef, tenant: TenantContext, *, policy: TidyPolicy = TidyPolicy()
+    ) -> tuple[Chore, ...]:
+        """Tell what the table wants now; mostly nothing, and cheap to ask after every run."""
+        ...
+
     def tidy(
         self,
         table: TableRef,
@@ -160,7 +166,7 @@ class TableMaintenance(Protocol):
         pinned: Collection[int],
         policy: TidyPolicy = TidyPolicy(),
     ) -> Tidied:
-        """Do what is due, which mostly is nothing; cheap enough for the end of every run."""
+        """Do what is due."""
         ...
 
     def compact(

@@ -38,6 +38,7 @@ DOORS = {
     "lakehouse.compute.dask_cluster",
     "lakehouse.data.delta",
     "lakehouse.data.delta_history",
+    "lakehouse.data.delta_maintenance",
     "lakehouse.data.duckdb_query",
     "models.artifacts",
     "models.linear",

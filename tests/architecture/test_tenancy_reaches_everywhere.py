@@ -16,6 +16,7 @@ from lakehouse.control.landings import LandingIndex
 from lakehouse.control.runs import RunLog
 from lakehouse.control.served import ServedTables
 from lakehouse.data.history import TableHistory
+from lakehouse.data.maintenance import TableMaintenance
 from lakehouse.data.storage import FileStore
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
@@ -24,6 +25,7 @@ from lakehouse.tenancy import TenantContext
 PORTS: list[type] = [
     TableStore,
     TableHistory,
+    TableMaintenance,
     FileStore,
     RunLog,
     LandingIndex,

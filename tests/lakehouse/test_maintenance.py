@@ -10,6 +10,7 @@ import pytest
 from deltalake import DeltaTable
 
 from lakehouse.data.delta import DeltaTableStore
+from lakehouse.data.delta_maintenance import DeltaTableMaintenance
 from lakehouse.data.history import VersionGoneError
 from lakehouse.data.maintenance import (
     Chore,
@@ -53,6 +54,11 @@ def store(lake: LakeRoot) -> DeltaTableStore:
     return DeltaTableStore(lake)
 
 
+@pytest.fixture
+def care(lake: LakeRoot) -> DeltaTableMaintenance:
+    return DeltaTableMaintenance(lake)
+
+
 def filled(store: DeltaTableStore, runs: int, *, since: int = 0) -> None:
     for minute in range(since, since + runs):
         run = run_of(minute)
@@ -73,29 +79,35 @@ def parquet_files(lake: LakeRoot) -> set[str]:
     return {i.path for i in found if i.path.endswith(".parquet") and "_delta_log" not in i.path}
 
 
-def test_nothing_is_due_for_a_table_never_written_or_hardly_used(store: DeltaTableStore) -> None:
-    assert store.tidy(TABLE, NORTE, pinned=()) == Tidied()
-    assert store.compact(TABLE, NORTE) == Tidied()
-    assert store.vacuum(TABLE, NORTE, pinned=()) == Tidied()
+def test_nothing_is_due_for_a_table_never_written_or_hardly_used(
+    store: DeltaTableStore, care: DeltaTableMaintenance
+) -> None:
+    assert care.tidy(TABLE, NORTE, pinned=()) == Tidied()
+    assert care.compact(TABLE, NORTE) == Tidied()
+    assert care.vacuum(TABLE, NORTE, pinned=()) == Tidied()
     filled(store, 3)
-    assert store.tidy(TABLE, NORTE, pinned=()) == Tidied()
+    assert care.tidy(TABLE, NORTE, pinned=()) == Tidied()
 
 
-def test_tidying_merges_files_and_keeps_every_row(store: DeltaTableStore, lake: LakeRoot) -> None:
+def test_tidying_merges_files_and_keeps_every_row(
+    store: DeltaTableStore, care: DeltaTableMaintenance, lake: LakeRoot
+) -> None:
     filled(store, 6)
-    done = store.tidy(TABLE, NORTE, pinned=(), policy=AT_ONCE)
+    done = care.tidy(TABLE, NORTE, pinned=(), policy=AT_ONCE)
     assert (done.merged_files, done.made_files, done.checkpoints) == (6, 1, 1)
     assert done.deleted_files == 6
     assert len(parquet_files(lake)) == 1
     assert tickets(store) == expected(6)
-    assert store.tidy(TABLE, NORTE, pinned=(), policy=AT_ONCE) == Tidied()
+    assert care.tidy(TABLE, NORTE, pinned=(), policy=AT_ONCE) == Tidied()
     filled(store, 2, since=6)
     assert tickets(store) == expected(8)
 
 
-def test_a_run_is_found_and_stays_fenced_in_merged_files(store: DeltaTableStore) -> None:
+def test_a_run_is_found_and_stays_fenced_in_merged_files(
+    store: DeltaTableStore, care: DeltaTableMaintenance
+) -> None:
     filled(store, 6)
-    store.tidy(TABLE, NORTE, pinned=(), policy=AT_ONCE)
+    care.tidy(TABLE, NORTE, pinned=(), policy=AT_ONCE)
     own = store.scan(TABLE, NORTE, columns=["ticket_id"], run_id=run_of(2).run_id)
     assert own is not None
     assert own["ticket_id"].to_pylist() == ["t002"]
@@ -104,67 +116,77 @@ def test_a_run_is_found_and_stays_fenced_in_merged_files(store: DeltaTableStore)
 
 
 def test_files_of_other_runs_are_still_left_out_after_merging(
-    store: DeltaTableStore, lake: LakeRoot
+    store: DeltaTableStore, care: DeltaTableMaintenance, lake: LakeRoot
 ) -> None:
     filled(store, 4)
-    store.compact(TABLE, NORTE)
+    care.compact(TABLE, NORTE)
     filled(store, 4, since=4)
-    store.compact(TABLE, NORTE)
+    care.compact(TABLE, NORTE)
     filled(store, 1, since=8)
     opened = DeltaTable(lake.table_uri(TABLE, NORTE), storage_options=lake.options)
     last = [("run_id", "=", run_of(8).run_id)]
     assert (len(opened.file_uris()), len(opened.file_uris(file_pruning_predicate=last))) == (2, 1)
 
 
-def test_pinned_versions_stay_readable_and_others_go(store: DeltaTableStore) -> None:
+def test_pinned_versions_stay_readable_and_others_go(
+    store: DeltaTableStore, care: DeltaTableMaintenance
+) -> None:
     filled(store, 3)
     pinned = store.head(TABLE, NORTE)
     assert pinned is not None
     filled(store, 5, since=3)
-    store.tidy(TABLE, NORTE, pinned=[pinned.version], policy=AT_ONCE)
+    care.tidy(TABLE, NORTE, pinned=[pinned.version], policy=AT_ONCE)
     filled(store, 8, since=8)
-    store.tidy(TABLE, NORTE, pinned=[pinned.version], policy=AT_ONCE)
+    care.tidy(TABLE, NORTE, pinned=[pinned.version], policy=AT_ONCE)
     assert tickets(store, at=pinned.version) == expected(3)
     assert tickets(store) == expected(16)
-    store.vacuum(TABLE, NORTE, pinned=(), policy=AT_ONCE)
+    care.vacuum(TABLE, NORTE, pinned=(), policy=AT_ONCE)
     with pytest.raises(VersionGoneError, match="version 3 of silver_tickets"):
         tickets(store, at=pinned.version)
     assert tickets(store) == expected(16)
 
 
-def test_a_pinned_version_that_is_gone_is_no_reason_to_stop(store: DeltaTableStore) -> None:
+def test_a_pinned_version_that_is_gone_is_no_reason_to_stop(
+    store: DeltaTableStore, care: DeltaTableMaintenance
+) -> None:
     filled(store, 6)
-    store.tidy(TABLE, NORTE, pinned=[2, 999], policy=AT_ONCE)
+    care.tidy(TABLE, NORTE, pinned=[2, 999], policy=AT_ONCE)
     assert tickets(store, at=2) == expected(2)
 
 
-def test_staged_files_of_open_runs_outlive_a_vacuum(store: DeltaTableStore, lake: LakeRoot) -> None:
+def test_staged_files_of_open_runs_outlive_a_vacuum(
+    store: DeltaTableStore, care: DeltaTableMaintenance, lake: LakeRoot
+) -> None:
     filled(store, 1)
     done, open_run, gone = run_of(50), run_of(51), run_of(52)
     parts = [store.stage(TABLE, rows(r, r.run_id), r, part="p") for r in (done, open_run, gone)]
     store.publish(TABLE, parts[:1], done)
     store.discard(TABLE, gone)
-    vacuumed = store.vacuum(TABLE, NORTE, pinned=(), policy=AT_ONCE)
+    vacuumed = care.vacuum(TABLE, NORTE, pinned=(), policy=AT_ONCE)
     assert vacuumed.deleted_files == 1
     assert not parquet_files(lake) & {file.path for file in parts[2].files}
     store.publish(TABLE, store.staged(TABLE, open_run), open_run)
     assert tickets(store) == sorted([*expected(1), done.run_id, open_run.run_id])
 
 
-def test_notes_of_a_run_that_published_are_swept_up(store: DeltaTableStore) -> None:
+def test_notes_of_a_run_that_published_are_swept_up(
+    store: DeltaTableStore, care: DeltaTableMaintenance
+) -> None:
     """A run killed after its commit and before it cleared its notes leaves them behind."""
     run = run_of(0)
     store.publish(TABLE, [store.stage(TABLE, rows(run, "t000"), run, part="p")], run)
     store.stage(TABLE, rows(run, "t000"), run, part="p")
-    store.vacuum(TABLE, NORTE, pinned=(), policy=AT_ONCE)
+    care.vacuum(TABLE, NORTE, pinned=(), policy=AT_ONCE)
     assert store.staged(TABLE, run) == ()
     assert tickets(store) == ["t000"]
 
 
-def test_nothing_young_is_deleted(store: DeltaTableStore, lake: LakeRoot) -> None:
+def test_nothing_young_is_deleted(
+    store: DeltaTableStore, care: DeltaTableMaintenance, lake: LakeRoot
+) -> None:
     filled(store, 6)
     before = parquet_files(lake)
-    store.tidy(TABLE, NORTE, pinned=(), policy=TidyPolicy(mergeable_files=4))
+    care.tidy(TABLE, NORTE, pinned=(), policy=TidyPolicy(mergeable_files=4))
     assert before < parquet_files(lake)
     assert tickets(store, at=3) == expected(3)
 
