@@ -167,7 +167,8 @@ class OpenLineageEvents:
     def _keep(self, run: RunContext, event: RunEvent) -> None:
         folder = self._folder / run.tenant.tenant_id
         folder.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(Serde.to_dict(event), sort_keys=True, ensure_ascii=False) + "\n"
+        compact = (",", ":")
+        line = json.dumps(Serde.to_dict(event), ensure_ascii=False, separators=compact) + "\n"
         with (folder / f"{run.run_id}.jsonl").open("a", encoding="utf-8") as file:
             file.write(line)
 
@@ -189,7 +190,7 @@ class OpenLineageEvents:
 
     def _inputs(self, run: RunContext, flow: StepFlow) -> list[InputDataset]:
         tables = [
-            InputDataset(self._namespace(run), _name(table), facets=self._facets(run, table))
+            InputDataset(self._namespace(run), _name(table), facets=self._version(run, table))
             for table in flow.reads
         ]
         return [self._raw(run), *tables] if flow.raw else tables
@@ -197,7 +198,7 @@ class OpenLineageEvents:
     def _outputs(self, run: RunContext, flow: StepFlow) -> list[OutputDataset]:
         found = []
         for table in flow.writes:
-            facets = self._facets(run, table)
+            facets = {**self._version(run, table), **_shape(table)}
             if table in COLUMNS:
                 facets["columnLineage"] = self._columns(run, table)
             found.append(OutputDataset(self._namespace(run), _name(table), facets=facets))
@@ -213,16 +214,12 @@ class OpenLineageEvents:
         name = RAW.replace("_", "/", 1)
         return InputDataset(self._namespace(run), name, inputFacets={"inputStatistics": read})
 
-    def _facets(self, run: RunContext, table: Contract) -> dict[str, DatasetFacet]:
-        facets: dict[str, DatasetFacet] = {
-            "schema": _schema(table),
-            "storage": storage_dataset.StorageDatasetFacet("delta", "parquet"),
-        }
+    def _version(self, run: RunContext, table: Contract) -> dict[str, DatasetFacet]:
+        """Name the exact version; a table's shape is told once, where it is written."""
         head = self._ports.store.head(table.table, run.tenant)
-        if head is not None:
-            version = str(head.version)
-            facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(version)
-        return facets
+        if head is None:
+            return {}
+        return {"version": dataset_version_dataset.DatasetVersionDatasetFacet(str(head.version))}
 
     def _columns(
         self, run: RunContext, table: Contract
@@ -254,12 +251,11 @@ class OpenLineageEvents:
                 told = data_quality_assertions_dataset.DataQualityAssertionsDatasetFacet(
                     [_assertion(result) for result in mine]
                 )
-                facets = self._facets(run, table)
                 found.append(
                     InputDataset(
                         self._namespace(run),
                         _name(table),
-                        facets=facets,
+                        facets=self._version(run, table),
                         inputFacets={"dataQualityAssertions": told},
                     )
                 )
@@ -300,7 +296,8 @@ class _Sender:
                     self._failures = 0
             except Exception as error:  # noqa: BLE001 — whatever the endpoint does, the run goes on
                 self._failures += 1
-                run_logger(run).warning("OpenLineage's endpoint took no event", cause=repr(error))
+                if self._failures == 1:
+                    run_logger(run).warning("OpenLineage took no event", cause=repr(error))
             finally:
                 self._waiting.task_done()
 
@@ -317,19 +314,15 @@ def _name(table: Contract) -> str:
     return f"{table.table.layer}/{table.table.entity}"
 
 
-def _schema(table: Contract) -> schema_dataset.SchemaDatasetFacet:
-    described = {column.name: column.description for column in table.columns}
-    return schema_dataset.SchemaDatasetFacet(
-        [
-            schema_dataset.SchemaDatasetFacetFields(
-                name=field.name,
-                type=str(field.type),
-                description=described.get(field.name),
-                ordinal_position=position,
-            )
-            for position, field in enumerate(table.schema, start=1)
-        ]
-    )
+def _shape(table: Contract) -> dict[str, DatasetFacet]:
+    fields = [
+        schema_dataset.SchemaDatasetFacetFields(name=field.name, type=str(field.type))
+        for field in table.schema
+    ]
+    return {
+        "schema": schema_dataset.SchemaDatasetFacet(fields),
+        "storage": storage_dataset.StorageDatasetFacet("delta", "parquet"),
+    }
 
 
 def _assertion(result: QualityResult) -> data_quality_assertions_dataset.Assertion:

@@ -100,7 +100,8 @@ def test_every_step_starts_and_completes_under_one_parent_with_exact_versions(to
     head = town.ports.store.head(TICKETS.table, town.tenant)
     assert head is not None
     assert tickets["facets"]["version"]["datasetVersion"] == str(head.version)
-    named = [field["name"] for field in tickets["facets"]["schema"]["fields"]]
+    written = dataset(end_of("silver", events)["outputs"], "silver/tickets")
+    named = [field["name"] for field in written["facets"]["schema"]["fields"]]
     assert named == TICKETS.schema.names
     volume = dataset(gold["outputs"], "gold/kpi_volume_daily")
     columns = volume["facets"]["columnLineage"]["fields"]
