@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
@@ -129,8 +130,12 @@ class _View:
         found = run_lineage(gold_run(run_id, self._tenant, self._ports))
         self._show(found, lambda: run_tree(found))
 
-    def _show(self, found: Any, tree: Callable[[], RenderableType]) -> None:
-        emit(asdict(found), as_json=self._as_json, table=tree)
+    def _show(self, found: Any, draw: Callable[[], tuple[RenderableType, str]]) -> None:
+        """Print JSON, or a tree and below it whole paths: a terminal's width breaks none."""
+        tree, legend = ("", "") if self._as_json else draw()
+        emit(asdict(found), as_json=self._as_json, table=lambda: tree)
+        if legend:
+            sys.stdout.write(legend)
 
 
 def _needed(value: str | None, usage: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from shlex import quote
 from typing import Any, TypeVar
 
 from rich.text import Text
 from rich.tree import Tree
 
-from pipelines.lineage import Explanation, Number, TicketTrace
+from contracts.tables import NO_PROMPT
+from pipelines.lineage import Explanation, Number
 from pipelines.lineage_forward import Fate, Footprint, TouchedNumber
 from pipelines.lineage_runs import Edge, RunLineage
 from pipelines.lineage_walk import Answer, EventTrace, HumanLabel, RawLine
@@ -17,8 +19,33 @@ from pipelines.lineage_walk import Answer, EventTrace, HumanLabel, RawLine
 _Row = TypeVar("_Row")
 
 
-def number_tree(found: Explanation, *, limit: int | None) -> Tree:
-    """Draw a number, its tickets, and below each its way down to Raw."""
+_NO_PROMPT = f"{NO_PROMPT}/{NO_PROMPT}"
+
+
+class _Shown:
+    """What one tree shows: how many rows of a list, and the files of Raw by a short name."""
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
+        self.files: dict[str, RawLine] = {}
+
+    def place(self, raw: RawLine) -> str:
+        """Name a line as `F1:12`; the file is told whole in the legend."""
+        self.files.setdefault(raw.address, raw)
+        return f"F{list(self.files).index(raw.address) + 1}:{raw.line}"
+
+    def legend(self) -> str:
+        """Tell each file, and the command that prints its first line shown, broken nowhere."""
+        told = []
+        for number, (address, raw) in enumerate(self.files.items(), start=1):
+            printed = f"sed -n '{raw.line}p' {quote(address)}"
+            told += [f"F{number} = {raw.path}", f"     {address if '://' in address else printed}"]
+        return "".join(f"{line}\n" for line in told)
+
+
+def number_tree(found: Explanation, *, limit: int | None) -> tuple[Tree, str]:
+    """Draw a number, its tickets and below each its way down to Raw; and the legend of files."""
+    shown = _Shown(limit)
     total = sum(number.value for number in found.numbers)
     root = _tree(f"{found.table} = {total}")
     root.add(_line(f"contado por {found.run_id} ({found.code_version})"))
@@ -29,22 +56,23 @@ def number_tree(found: Explanation, *, limit: int | None) -> Tree:
         root.add(_line(f"varias filas coinciden; acote con {_choices(found.open_keys)}"))
     for number in found.numbers:
         branch = root.add(_line(f"{_key(number.key)}: {number.measure} = {number.value}"))
-        _tickets(branch, number, found.tickets, limit)
-    return root
+        _tickets(branch, number, found, shown)
+    return root, shown.legend()
 
 
-def footprint_tree(found: Footprint, *, limit: int | None) -> Tree:
-    """Draw what a line became and all that rests on it."""
+def footprint_tree(found: Footprint, *, limit: int | None) -> tuple[Tree, str]:
+    """Draw what a line became and all that rests on it; and the legend of files."""
+    shown = _Shown(limit)
     root = _tree(found.wanted)
     if found.fate is Fate.WAITING:
         root.add(_line("espera en Raw: ninguna corrida la ha llevado a Bronze"))
     if found.fate is Fate.BLANK:
         root.add(_line("línea en blanco: no es un evento"))
     for refusal in found.refusals:
-        branch = root.add(_line(f"en cuarentena desde {refusal.run_id}: {refusal.reason}"))
-        _raw(branch, refusal.raw)
+        place = shown.place(refusal.raw)
+        root.add(_line(f"en cuarentena desde {refusal.run_id}: {refusal.reason} ← {place}"))
     for event in _some(root, found.events, limit):
-        _event(root, event)
+        root.add(_line(_event(event, shown)))
     if found.answers:
         branch = root.add(_line(f"clasificaciones ({len(found.answers)})"))
         for answer in _some(branch, found.answers, limit):
@@ -57,10 +85,10 @@ def footprint_tree(found: Footprint, *, limit: int | None) -> Tree:
         root.add(_line(f"vector en {vector.space_id} de {vector.model}, corrida {vector.run_id}"))
     if found.fate is Fate.ROW:
         _numbers(root, found.numbers, limit)
-    return root
+    return root, shown.legend()
 
 
-def run_tree(found: RunLineage) -> Tree:
+def run_tree(found: RunLineage) -> tuple[Tree, str]:
     """Draw a run's files, its edges step by step, and what it pinned."""
     root = _tree(f"{found.run_id} ({found.kind}, {found.status}, {found.code_version})")
     for file in found.files:
@@ -80,41 +108,30 @@ def run_tree(found: RunLineage) -> Tree:
         branch = root.add(_line("versiones fijadas"))
         for name, exact in found.pins.items():
             branch.add(_line(f"{name}: {exact}"))
-    return root
+    return root, ""
 
 
-def _tickets(
-    branch: Tree, number: Number, traces: Mapping[str, TicketTrace], limit: int | None
-) -> None:
-    for ticket in _some(branch, number.tickets, limit):
-        trace = traces[ticket]
+def _tickets(branch: Tree, number: Number, found: Explanation, shown: _Shown) -> None:
+    for ticket in _some(branch, number.tickets, shown.limit):
+        trace = found.tickets[ticket]
         below = branch.add(_line(f"radicado {ticket}"))
         for label in trace.labels:
             if label.stands:
                 below.add(_line(f"etiqueta humana {_label(label)}"))
         for answer in trace.answers:
             below.add(_line(f"clasificación {_answer(answer)}"))
-        for event in _some(below, trace.events, limit):
-            _event(below, event)
+        for event in _some(below, trace.events, shown.limit):
+            below.add(_line(_event(event, shown, known_run=found.run_id)))
 
 
-def _event(branch: Tree, event: EventTrace) -> None:
+def _event(event: EventTrace, shown: _Shown, known_run: str | None = None) -> str:
+    """Write one event's way; runs are named where they are not the one of the number."""
     made = event.silver or "sin fila en Silver: el radicado ya estaba"
-    by = "" if event.silver_run is None else f", corrida {event.silver_run}"
-    broke = "" if event.rule is None else f", rompió la regla {event.rule}"
-    silver = branch.add(_line(f"{made}: evento {event.event_id}{by}{broke}"))
-    bronze = silver.add(
-        _line(f"bronze_pqrs_events: {event.event_type}, corrida {event.bronze_run}")
-    )
-    if event.raw is not None:
-        _raw(bronze, event.raw)
-
-
-def _raw(branch: Tree, raw: RawLine) -> None:
-    below = branch.add(_line(f"{raw.path}:{raw.line}"))
-    below.add(
-        _line(f"sed -n '{raw.line}p' '{raw.address}'" if "://" not in raw.address else raw.address)
-    )
+    by = "" if event.silver_run in (None, known_run) else f" de {event.silver_run}"
+    broke = "" if event.rule is None else f", rompió la regla {event.rule},"
+    bronze = "" if event.bronze_run == event.silver_run else f" de {event.bronze_run}"
+    raw = "" if event.raw is None else f" ← {shown.place(event.raw)}"
+    return f"{made}{by}{broke} ← {event.event_type} {event.event_id}{bronze}{raw}"
 
 
 def _numbers(root: Tree, numbers: Sequence[TouchedNumber], limit: int | None) -> None:
@@ -144,10 +161,11 @@ def _some(branch: Tree, rows: Sequence[_Row], limit: int | None) -> Iterable[_Ro
 
 
 def _answer(answer: Answer) -> str:
-    read = "" if answer.read_event is None else f", leyó {answer.read_event}"
+    prompt = "sin prompt" if answer.prompt == _NO_PROMPT else f"prompt {answer.prompt}"
+    read = "" if answer.read_event is None else f" · leyó {answer.read_event}"
     return (
-        f"{answer.task}={answer.label} ({answer.score:.2f}, {answer.decision}) por {answer.model}, "
-        f"prompt {answer.prompt}, paquete {answer.bundle_id}, corrida {answer.run_id}{read}"
+        f"{answer.task}={answer.label} {answer.score:.2f} {answer.decision} · "
+        f"modelo {answer.model} · {prompt} · {answer.bundle_id} · {answer.run_id}{read}"
     )
 
 
@@ -167,7 +185,10 @@ def _key(key: Mapping[str, Any]) -> str:
 
 
 def _versions(versions: Mapping[str, int | None]) -> str:
-    return " · ".join(f"{table}{_at(version)}" for table, version in versions.items())
+    return " · ".join(
+        f"{table} (aún sin filas)" if version is None else f"{table}@{version}"
+        for table, version in versions.items()
+    )
 
 
 def _at(version: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,7 +101,10 @@ def test_a_number_is_drawn_down_to_a_line_one_can_print(plata: Console) -> None:
     assert "y 3 más (--all las muestra)" in shown
     assert shown.count("radicado ") == 5
     assert f"{plata.tenant}.tipo/2" in shown
-    assert "sed -n '1" in shown
+    assert " ← F1:" in shown
+    (command,) = [line.strip() for line in shown.splitlines() if "sed -n" in line]
+    printed = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert json.loads(printed.stdout)["event_id"] in shown
     assert plata(*NUMBER, "--all").count("radicado ") == 8
 
 
