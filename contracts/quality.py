@@ -195,8 +195,9 @@ class _Key:
         self._digests.append(key_digests(self._contract, rows))
 
     def judge(self, moment: Moment) -> Verdict:
-        digests = np.concatenate(self._digests) if self._digests else np.array([], np.uint64)
-        again = len(digests) - len(np.unique(digests))
+        # Sorting is many times as quick here as numpy's `unique`.
+        digests = np.sort(np.concatenate(self._digests)) if self._digests else np.array([])
+        again = int((digests[1:] == digests[:-1]).sum())
         return Verdict(again == 0, f"{again} rows", "0 rows", float(again))
 
 

@@ -182,8 +182,7 @@ def close_run(
     """Write the run's manifest and end it: DEGRADED where a check that is no more than a warning
     failed, else COMPLETED.
     """
-    results = ports.log.quality(planned.run.tenant, planned.run.run_id)
-    status = RunStatus.COMPLETED if all(r.passed for r in results) else RunStatus.DEGRADED
+    status = _status(planned.run, ports)
     manifest = _manifest(planned, ports, seconds)
     _catalogue(planned.run.tenant, ports)
     ports.log.finish(planned.run, status, manifest=manifest.as_dict())
@@ -191,6 +190,11 @@ def close_run(
         keeper = Upkeep(planned.run.tenant, ports.maintenance, ports.log)
         keeper.tidy(now=planned.run.started_at)
     return manifest, status
+
+
+def _status(run: RunContext, ports: RunPorts) -> RunStatus:
+    results = ports.log.quality(run.tenant, run.run_id)
+    return RunStatus.COMPLETED if all(r.passed for r in results) else RunStatus.DEGRADED
 
 
 def run_tenant(
@@ -442,7 +446,7 @@ def _count_again(
         seconds={Step.GOLD.value: time.perf_counter() - began},
     )
     _catalogue(tenant, ports)
-    ports.log.finish(run, RunStatus.COMPLETED, manifest=manifest.as_dict())
+    ports.log.finish(run, _status(run, ports), manifest=manifest.as_dict())
     return manifest
 
 

@@ -54,7 +54,7 @@ def list_(
 
 @app.command()
 def show(run_id: str, tenant: OfTenant, as_json: AsJson = False) -> None:
-    """Show a run: its plan, its manifest and what its checks found.
+    """Show a run: its plan, its manifest and what its checks found, those that failed first.
 
     Example: plata runs show run-20260102T030405-cfb36bd5 --tenant alcaldia-norte --json
     """
@@ -79,8 +79,9 @@ def show(run_id: str, tenant: OfTenant, as_json: AsJson = False) -> None:
                 "passed": c.passed,
                 "observed": c.observed,
                 "expected": c.expected,
+                "measured": c.measured,
             }
-            for c in checks
+            for c in sorted(checks, key=lambda c: (c.passed, c.severity, c.layer, c.table, c.check))
         ],
     }
     emit(value, as_json=as_json, table=lambda: _drawn(value))
@@ -175,9 +176,14 @@ def _drawn(value: dict[str, Any]) -> Any:
 
     manifest = value["manifest"] or {}
     pins = manifest.get("pins", {})
+    warned = [c for c in value["quality"] if not c["passed"] and c["severity"] == "warning"]
     return Group(
         f"{value['run_id']}: {value['status']}"
         + (f" ({value['error']})" if value["error"] else ""),
+        *(
+            f"warning: {c['table']}: {c['check']}: found {c['observed']}, expected {c['expected']}"
+            for c in warned
+        ),
         grid("Versions", ["asked for", "meant"], [[k, v] for k, v in pins.items()]),
         grid(
             "Rows of this run",
@@ -192,9 +198,16 @@ def _drawn(value: dict[str, Any]) -> Any:
         ),
         grid(
             "Checks",
-            ["table", "check", "passed", "found", "expected"],
+            ["table", "check", "severity", "passed", "found", "expected"],
             [
-                [c["table"], c["check"], c["passed"], c["observed"], c["expected"]]
+                [
+                    c["table"],
+                    c["check"],
+                    c["severity"],
+                    "yes" if c["passed"] else "NO",
+                    c["observed"],
+                    c["expected"],
+                ]
                 for c in value["quality"]
             ],
         ),
