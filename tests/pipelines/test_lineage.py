@@ -18,6 +18,8 @@ import pytest
 
 from contracts.contract import Contract
 from contracts.tables import EMBEDDINGS, GOLD, KPI_MLOPS_DAILY, KPI_VOLUME_DAILY, LABELS, MESSAGES
+from lakehouse.data.delta_maintenance import DeltaTableMaintenance
+from lakehouse.data.storage import LakeRoot
 from lakehouse.data.tables import Layer, TableRef
 from lakehouse.errors import InputError
 from lakehouse.run import RunContext, RunId
@@ -29,6 +31,7 @@ from pipelines.lineage_forward import Fate, Footprint, follow
 from pipelines.lineage_runs import run_lineage
 from pipelines.lineage_walk import LineagePorts, RawLine
 from pipelines.run import RunPorts, Step, run_gold
+from pipelines.upkeep import Upkeep
 
 HELPER = Path(__file__).with_name("killable.py")
 FIRST_DAY = date(2026, 1, 1)
@@ -40,6 +43,7 @@ class Lake:
 
     quick: ModuleType
     ports: RunPorts
+    folder: Path
     runs: dict[str, RunId]
 
     @property
@@ -92,7 +96,7 @@ def lake(quick: ModuleType, postgres_url: str, tmp_path_factory: pytest.TempPath
     recount = run_gold(quick.NORTE, ports, at=quick.THIRD)
     runs = {"second": second.run.run_id, "labels": labelled, "recount": recount.run.run_id}
     first = [r for r in ports.log.recent(quick.NORTE) if r.run.run_id not in runs.values()]
-    return Lake(quick, ports, {**runs, "first": first[0].run.run_id})
+    return Lake(quick, ports, folder, {**runs, "first": first[0].run.run_id})
 
 
 def label(quick: ModuleType, ports: RunPorts) -> RunId:
@@ -351,6 +355,18 @@ def test_a_number_whose_silver_is_gone_is_not_explained_with_other_rows(
     monkeypatch.setattr(lineage, "counted_from", lambda record, store: {})
     with pytest.raises(LineageBrokenError, match=r"says 1 for .* now gives 0"):
         lake.explain(FIRST_DAY)
+
+
+def test_an_older_number_stays_explained_after_small_files_were_merged_and_swept(
+    lake: Lake,
+) -> None:
+    before = lake.explain(FIRST_DAY, "first")
+    root = LakeRoot(str(lake.folder / "lake"))
+    keeper = Upkeep(lake.quick.NORTE, DeltaTableMaintenance(root), lake.ports.log)
+    assert keeper.compact().merged_files
+    keeper.vacuum(now=lake.quick.THIRD)
+    assert lake.explain(FIRST_DAY, "first") == before
+    assert lake.explain(FIRST_DAY, pqrs_type="sugerencia").numbers[0].value == 1
 
 
 def test_a_limited_walk_counts_all_and_walks_some(lake: Lake) -> None:
