@@ -27,8 +27,6 @@ _LOG = "_delta_log"
 _ENTRY = re.compile(r"\d{20}\.json")
 _READERS = 8
 """Log entries read at once: on an object store each costs a round trip."""
-_RECENT = 50
-"""Commits among which the newest run is looked for: maintenance comes less often than runs."""
 
 
 class DeltaTableHistory:
@@ -57,9 +55,7 @@ class DeltaTableHistory:
         if opened is None:
             return None
         files = pa.table(opened.get_add_actions(flatten=True))
-        known = self.commits(table, tenant, limit=_RECENT if at is None else None)
-        recent = [commit for commit in known if commit.version <= opened.version()]
-        newest = next((c for c in reversed(recent) if c.run_id is not None), recent[-1])
+        newest = self._newest_run(table, tenant, opened.version())
         metadata = opened.metadata()
         days = files["partition.day"] if "partition.day" in files.column_names else None
         return TableState(
@@ -85,6 +81,21 @@ class DeltaTableHistory:
         if at is not None:
             self._require_files(table, tenant, opened)
         return opened.to_pyarrow_dataset(filesystem=self._root.table_filesystem(table, tenant))
+
+    def _newest_run(self, table: TableRef, tenant: TenantContext, version: int) -> Commit:
+        """Find the newest commit of a run, a few entries at a time; else return the newest."""
+        reader = self._root.table_filesystem(table, tenant)
+        names = [name for name in _entries(reader) if name <= f"{version:020}.json"]
+        newest: Commit | None = None
+        for end in range(len(names), 0, -_READERS):
+            read = _read(reader, names[max(0, end - _READERS) : end])
+            newest = newest or read[-1]
+            for commit in reversed(read):
+                if commit.run_id is not None:
+                    return commit
+        if newest is None:
+            raise VersionGoneError.of(table, version)
+        return newest
 
     def _version(self, table: TableRef, tenant: TenantContext, at: int | None) -> DeltaTable | None:
         uri = self._root.table_uri(table, tenant)
