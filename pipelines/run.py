@@ -25,7 +25,7 @@ from lakehouse.control.postgres import Postgres
 from lakehouse.control.runs import QualityResult, RunLog, RunStatus
 from lakehouse.data.content import Content, content_of
 from lakehouse.data.history import VersionedTableStore
-from lakehouse.data.maintenance import TableMaintenance
+from lakehouse.data.maintenance import TableMaintenance, Tidied
 from lakehouse.data.storage import FileStore
 from lakehouse.data.tables import Snapshot
 from lakehouse.manifest import Environment, FileInput, RunManifest
@@ -188,7 +188,8 @@ def close_run(
     ports.log.finish(planned.run, status, manifest=manifest.as_dict())
     if ports.maintenance is not None:
         keeper = Upkeep(planned.run.tenant, ports.maintenance, ports.log)
-        keeper.tidy(now=planned.run.started_at)
+        if keeper.tidy(now=planned.run.started_at) != Tidied():
+            _catalogue(planned.run.tenant, ports)
     return manifest, status
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from contracts.contract import Contract
@@ -60,13 +61,16 @@ class Upkeep:
         due = [table for table in self._tables if self.maintenance.due(table, self.tenant)]
         return self._with_pins(self.maintenance.tidy, due, now)
 
-    def vacuum(self, *, now: datetime) -> Tidied:
-        """Delete what no run needs any more, in every table."""
-        return self._with_pins(self.maintenance.vacuum, self._tables, now)
+    def vacuum(self, *, now: datetime, dry_run: bool = False) -> Tidied:
+        """Delete what no run needs any more, in every table; or only count it."""
+        chore = partial(self.maintenance.vacuum, dry_run=dry_run)
+        return self._with_pins(chore, self._tables, now)
 
-    def compact(self) -> Tidied:
-        """Merge small files in every table, due or not."""
-        return total(self.maintenance.compact(table, self.tenant) for table in self._tables)
+    def compact(self, *, dry_run: bool = False) -> Tidied:
+        """Merge small files in every table, due or not; or only say about what."""
+        return total(
+            self.maintenance.compact(table, self.tenant, dry_run=dry_run) for table in self._tables
+        )
 
     @property
     def _tables(self) -> list[TableRef]:

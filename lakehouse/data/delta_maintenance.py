@@ -79,9 +79,17 @@ class DeltaTableMaintenance:
         return TableHealth(opened.version(), files, self._last_checkpoint(table, tenant))
 
     def compact(
-        self, table: TableRef, tenant: TenantContext, *, policy: TidyPolicy = _DEFAULT
+        self,
+        table: TableRef,
+        tenant: TenantContext,
+        *,
+        policy: TidyPolicy = _DEFAULT,
+        dry_run: bool = False,
     ) -> Tidied:
         """Merge small files; see `TableMaintenance.compact`."""
+        if dry_run:
+            health = self.health(table, tenant)
+            return Tidied() if health is None else health.foreseen(policy.target_bytes)
         opened = self._newest(table, tenant)
         if opened is None:
             return Tidied()
@@ -114,6 +122,7 @@ class DeltaTableMaintenance:
         *,
         pinned: Collection[int],
         policy: TidyPolicy = _DEFAULT,
+        dry_run: bool = False,
     ) -> Tidied:
         """Delete what nothing needs; see `TableMaintenance.vacuum`."""
         opened = self._newest(table, tenant)
@@ -130,13 +139,11 @@ class DeltaTableMaintenance:
         )
         staged = _staged_by_open_runs(files, opened)
         doomed = sorted(set(unused) & _data_files(files) - staged)
-        for path in doomed:
+        expired = _expired_log(files, readable, policy.retention)
+        for path in [] if dry_run else [*doomed, *expired]:
             with suppress(FileNotFoundError):
                 files.delete_file(path)
-        return Tidied(
-            deleted_files=len(doomed),
-            deleted_log_files=_clean_log(files, readable, policy.retention),
-        )
+        return Tidied(deleted_files=len(doomed), deleted_log_files=len(expired))
 
     def _newest(self, table: TableRef, tenant: TenantContext) -> DeltaTable | None:
         uri = self._root.table_uri(table, tenant)
@@ -192,14 +199,13 @@ def _notes(files: pafs.FileSystem) -> Iterator[str]:
             yield info.path
 
 
-def _clean_log(files: pafs.FileSystem, pinned: Collection[int], retention: timedelta) -> int:
+def _expired_log(
+    files: pafs.FileSystem, pinned: Collection[int], retention: timedelta
+) -> list[str]:
     found = files.get_file_info(pafs.FileSelector(_LOG))
     written = {info.base_name: info.mtime for info in found if info.mtime is not None}
     expired = expired_entries(written, pinned, before=datetime.now(UTC) - retention)
-    for name in expired:
-        with suppress(FileNotFoundError):
-            files.delete_file(f"{_LOG}/{name}")
-    return len(expired)
+    return [f"{_LOG}/{name}" for name in expired]
 
 
 def _hours(retention: timedelta) -> int:

@@ -63,8 +63,14 @@ class TableHealth:
         >>> TableHealth(3, files, None).mergeable(100)
         1
         """
+        foreseen = self.foreseen(target_bytes)
+        return foreseen.merged_files - foreseen.made_files
+
+    def foreseen(self, target_bytes: int) -> Tidied:
+        """Say what a compaction would do, give or take the files it cannot fit together."""
         small = Counter(file.partition for file in self.files if file.size < target_bytes // 2)
-        return sum(count - 1 for count in small.values())
+        crowded = [count for count in small.values() if count > 1]
+        return Tidied(merged_files=sum(crowded), made_files=len(crowded))
 
 
 class Chore(StrEnum):
@@ -170,9 +176,14 @@ class TableMaintenance(Protocol):
         ...
 
     def compact(
-        self, table: TableRef, tenant: TenantContext, *, policy: TidyPolicy = TidyPolicy()
+        self,
+        table: TableRef,
+        tenant: TenantContext,
+        *,
+        policy: TidyPolicy = TidyPolicy(),
+        dry_run: bool = False,
     ) -> Tidied:
-        """Merge small files, each within its partition, in one commit."""
+        """Merge small files, each within its partition, in one commit; or only say about what."""
         ...
 
     def vacuum(
@@ -182,8 +193,9 @@ class TableMaintenance(Protocol):
         *,
         pinned: Collection[int],
         policy: TidyPolicy = TidyPolicy(),
+        dry_run: bool = False,
     ) -> Tidied:
-        """Delete files and log entries past their retention that nothing needs.
+        """Delete files and log entries past their retention that nothing needs; or only count.
 
         Kept are the files of the newest version, of pinned ones, and what open runs have staged.
         Hold the tenant's lock for runs: a run that resumes may be about to publish an old file.

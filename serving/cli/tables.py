@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +16,9 @@ app = typer.Typer(no_args_is_help=True, help="List tables, show one, look back a
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 OfTenant = Annotated[str, typer.Option("--tenant", "-t", help="Whose tables.")]
 OneTable = Annotated[str, typer.Argument(help="A table, such as silver.tickets.")]
+MaybeTable = Annotated[str | None, typer.Argument(help="A table, such as silver.tickets.")]
+EveryTable = Annotated[bool, typer.Option("--all", help="Every table the tenant has.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
 AsOfPoint = Annotated[
     str | None,
     typer.Option("--as-of", help="A version, a run id, or a day or moment in ISO 8601 (UTC)."),
@@ -143,6 +148,103 @@ def history(
                 for row in rows
             ],
             whole=["momento (UTC)", "run", "archivos"],
+        ),
+    )
+
+
+@app.command()
+def compact(
+    tenant: OfTenant,
+    table: MaybeTable = None,
+    all_: EveryTable = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Merge the small files of one table or of all. No row changes; runs do it by themselves too.
+
+    Example: plata tables compact silver.tickets --tenant alcaldia-norte --dry-run
+    """
+    from pipelines.upkeep import Upkeep
+
+    def merge(keeper: Upkeep) -> Any:
+        return keeper.compact(dry_run=dry_run)
+
+    _maintain("compactar", merge, tenant, table, all_, dry_run, as_json)
+
+
+@app.command()
+def vacuum(
+    tenant: OfTenant,
+    table: MaybeTable = None,
+    all_: EveryTable = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete files and log entries older than 30 days that no version in use needs.
+
+    Kept is what the newest version needs, and what runs of the last 90 days read and wrote.
+
+    Example: plata tables vacuum --all --tenant alcaldia-norte --dry-run
+    """
+    from datetime import UTC, datetime
+
+    from pipelines.upkeep import Upkeep
+
+    def delete(keeper: Upkeep) -> Any:
+        return keeper.vacuum(now=datetime.now(UTC), dry_run=dry_run)
+
+    _maintain("limpiar", delete, tenant, table, all_, dry_run, as_json)
+
+
+def _maintain(
+    title: str,
+    chore: Callable[[Any], Any],
+    tenant: str,
+    table: str | None,
+    all_: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Do a chore table by table while no run is at work, and bring the catalogue up to date."""
+    from lakehouse.errors import InputError
+    from pipelines.bootstrap import open_platform
+    from pipelines.catalogue import CONTRACTS, find_contract, refresh_catalogue, sql_name
+    from pipelines.plan import RUN_KIND
+    from pipelines.upkeep import Upkeep
+
+    if (table is None) is not all_:
+        msg = "name one table, or give --all"
+        raise InputError(msg)
+    contracts = list(CONTRACTS.values()) if table is None else [find_contract(table)]
+    platform = open_platform()
+    context = platform.tenant(tenant)
+    with nullcontext() if dry_run else platform.runs.exclusive(context, RUN_KIND):
+        done = {
+            sql_name(contract.table): chore(
+                Upkeep(context, platform.maintenance, platform.runs, (contract,))
+            )
+            for contract in contracts
+        }
+        if not dry_run:
+            refresh_catalogue(context, store=platform.store, catalogue=platform.catalogue)
+    rows = [{"table": name, "dry_run": dry_run, **asdict(tidied)} for name, tidied in done.items()]
+    emit(
+        rows,
+        as_json=as_json,
+        table=lambda: grid(
+            f"{tenant}: {title}" + (" (solo se calcula)" if dry_run else ""),
+            ["tabla", "archivos unidos", "en", "archivos borrados", "entradas del registro"],
+            [
+                [
+                    row["table"],
+                    row["merged_files"],
+                    row["made_files"],
+                    row["deleted_files"],
+                    row["deleted_log_files"],
+                ]
+                for row in rows
+            ],
+            whole=["tabla"],
         ),
     )
 

@@ -19,6 +19,7 @@ import typer
 from typer.testing import CliRunner
 
 from infra.embedded.endpoints import Endpoints
+from lakehouse.control.runs import TenantBusyError
 from lakehouse.errors import InputError
 from lakehouse.settings import Settings
 from lakehouse.tenancy import TenantContext
@@ -237,6 +238,49 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(
         plata("sql", "select 1", "-t", tenant, "--csv", str(tmp_path / "no" / "folder.csv"))
     with pytest.raises(InputError, match="use --parquet"):
         plata("sql", "select embedding from silver.embeddings", "-t", tenant, "--csv", str(old))
+
+
+def test_small_files_are_merged_and_the_catalogue_knows(plata: Plata, tenant: str) -> None:
+    count = "select count(*), count(distinct ticket_id) from gold.kpi_volume_daily, silver.tickets"
+    answer = plata("sql", count, "-t", tenant)["rows"]
+    asked = ["tables", "compact", "gold.kpi_volume_daily", "-t", tenant]
+    (foreseen,) = plata(*asked, "--dry-run")
+    before = {row["table"]: row for row in plata("tables", "list", "-t", tenant)}
+    (done,) = plata(*asked)
+    after = {row["table"]: row for row in plata("tables", "list", "-t", tenant)}
+    assert foreseen["merged_files"] == done["merged_files"] > done["made_files"] > 0
+    name = "gold.kpi_volume_daily"
+    gone = done["merged_files"] - done["made_files"]
+    assert after[name]["files"] == before[name]["files"] - gone
+    assert after[name]["last_run"] == before[name]["last_run"]
+    assert plata("sql", count, "-t", tenant)["rows"] == answer
+    (again,) = plata(*asked)
+    assert again["merged_files"] == 0
+
+
+def test_a_vacuum_leaves_what_young_runs_read(
+    plata: Plata, tenant: str, runs: tuple[str, list[str]]
+) -> None:
+    dry = plata("tables", "vacuum", "--all", "-t", tenant, "--dry-run")
+    assert dry == [
+        {**row, "dry_run": True} for row in plata("tables", "vacuum", "--all", "-t", tenant)
+    ]
+    assert sum(row["deleted_files"] for row in dry) == 0
+    assert plata("tables", "list", "-t", tenant, "--as-of", runs[1][0])
+    assert "archivos borrados" in plata("tables", "vacuum", "--all", "-t", tenant, as_json=False)
+
+
+def test_a_chore_waits_for_no_run_and_names_its_table(
+    plata: Plata, tenant: str, platform: Platform
+) -> None:
+    with (
+        platform.runs.exclusive(TenantContext.parse(tenant), "run"),
+        pytest.raises(TenantBusyError, match="another 'run' is at work"),
+    ):
+        plata("tables", "compact", "--all", "-t", tenant)
+    for words in (["compact"], ["vacuum", "silver.tickets", "--all"]):
+        with pytest.raises(InputError, match="name one table, or give --all"):
+            plata("tables", *words, "-t", tenant)
 
 
 def test_what_cannot_be_asked_says_what_to_do(plata: Plata, tenant: str) -> None:
