@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo demo-real test check contracts format up down bench bench-lakehouse lock clean
+.PHONY: help setup demo demo-real test stress check contracts format up down bench bench-lakehouse lock clean
 
 help: ## list the chores
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -43,6 +43,9 @@ demo-real: setup ## the same with the real data sets, read from ../shared/data o
 
 test: setup ## every test, with the real services started and stopped by the tests
 	$(BIN)/python -m pytest -q
+
+stress: setup ## the tests that hold at length: many writers, many kills, long walks of the models
+	$(BIN)/python -m pytest -q -m stress --timeout 7200
 
 check: setup ## lint, types, import rules
 	$(BIN)/ruff check .
