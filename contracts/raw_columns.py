@@ -96,6 +96,12 @@ class Lines:
     def __getitem__(self, place: int) -> bytes:
         return self.data[self.starts[place] : self.ends[place]]
 
+    def at(self, places: Places) -> Lines:
+        """Return the lines at some places, in a piece of bytes of their own."""
+        lengths = self.ends[places] - self.starts[places]
+        ends = np.cumsum(lengths + 1) - 1
+        return Lines(b"\n".join(self[place] for place in places.tolist()), ends - lengths, ends)
+
     def part(self, begin: int, end: int) -> Lines:
         """Return the lines from place `begin` to before `end`."""
         return Lines(self.data, self.starts[begin:end], self.ends[begin:end])
@@ -115,7 +121,8 @@ class ReadEvents:
 
 def read_events(lines: Lines) -> ReadEvents:
     """Read lines, none of them blank: exactly what `decode_event` says of each, in less time."""
-    parts = [part for begin, end in [(0, len(lines))] for part in _read(lines, begin, end)]
+    found = _parsed(lines)
+    parts = [*_taken(lines, found)] if found is not None else [*_winnowed(lines)]
     places = np.concatenate([part.places for part in parts])
     rows = pa.concat_tables([part.rows for part in parts])
     refused = sorted(broken for part in parts for broken in part.refused)
@@ -125,17 +132,40 @@ def read_events(lines: Lines) -> ReadEvents:
     return ReadEvents(rows.take(pa.array(order)), places[order], refused)
 
 
+def _taken(lines: Lines, found: _Parsed) -> Iterator[ReadEvents]:
+    """Take what keeps the contract beyond doubt, and have the other lines judged."""
+    sure = _sure(found.rows, lines)
+    if found.with_others:
+        sure &= ~_odd(lines)
+    kept = found.rows if sure.all() else found.rows.filter(pa.array(sure))
+    yield ReadEvents(_typed(kept), np.flatnonzero(sure), [])
+    if not sure.all():
+        yield _judged(lines, np.flatnonzero(~sure))
+
+
+def _winnowed(lines: Lines) -> Iterator[ReadEvents]:
+    """Leave out what `decode_event` refuses, which may be one line, and read the rest in bulk."""
+    accepted = []
+    refused = []
+    for place in range(len(lines)):
+        try:
+            decode_event(lines[place])
+            accepted.append(place)
+        except BrokenLineError as error:
+            refused.append((place, str(error)))
+    yield ReadEvents(EVENT_COLUMNS.empty_table(), np.zeros(0, np.int64), refused)
+    places = np.array(accepted, np.int64)
+    for part in _read(lines.at(places), 0, len(places)):
+        yield ReadEvents(part.rows, places[part.places], part.refused)
+
+
 def _read(lines: Lines, begin: int, end: int) -> Iterator[ReadEvents]:
+    """Read lines that `decode_event` accepts: together, else some at a time, else one by one."""
     part = lines.part(begin, end)
     found = _parsed(part)
     if found is not None:
-        sure = _sure(found.rows, part)
-        if found.with_others:
-            sure &= ~_odd(part)
-        kept = found.rows if sure.all() else found.rows.filter(pa.array(sure))
-        yield ReadEvents(_typed(kept), begin + np.flatnonzero(sure), [])
-        if not sure.all():
-            yield _judged(lines, begin + np.flatnonzero(~sure))
+        for taken in _taken(part, found):
+            yield ReadEvents(taken.rows, begin + taken.places, taken.refused)
     elif end - begin > _RETRIED_LINES:
         for first in range(begin, end, _RETRIED_LINES):
             yield from _read(lines, first, min(first + _RETRIED_LINES, end))
