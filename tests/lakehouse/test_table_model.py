@@ -124,6 +124,10 @@ class TableModel(RuleBasedStateMachine):
         self.remember_head()
 
     @rule()
+    def checkpoint(self) -> None:
+        DeltaTableMaintenance(self.lake).checkpoint(TABLE, NORTE)
+
+    @rule()
     def tidy(self) -> None:
         care = DeltaTableMaintenance(self.lake)
         before = care.due(TABLE, NORTE, policy=AT_ONCE)
@@ -185,6 +189,8 @@ class TableModel(RuleBasedStateMachine):
         }
         for run_id in [run_id for run_id in self.staged if run_id in self.fences]:
             del self.staged[run_id]
+        for version, rows in self.versions.items():
+            assert read(self.store, version) == sorted_rows(rows)
 
 
 def model_rows(run: RunContext, part: str, drawn: list[Any], wider: bool) -> list[Row]:
