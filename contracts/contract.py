@@ -77,6 +77,9 @@ class Contract:
 
     def problems(self, rows: pa.Table) -> list[str]:
         """Say everything that keeps `rows` from this contract; empty where all is well."""
+        return self._misshapen(rows) or self._repeated(rows)
+
+    def _misshapen(self, rows: pa.Table) -> list[str]:
         missing = [name for name in self.schema.names if name not in rows.column_names]
         if missing:
             return [f"column '{name}' is missing" for name in missing]
@@ -87,7 +90,7 @@ class Contract:
                 found.append(f"column '{column.name}' is {values.type}, expected {column.type}")
             elif not column.nullable and values.null_count:
                 found.append(f"column '{column.name}' is null in {values.null_count} rows")
-        return found or self._repeated(rows)
+        return found
 
     def _repeated(self, rows: pa.Table) -> list[str]:
         keys = rows.group_by(list(self.key)).aggregate([([], "count_all")])
@@ -99,7 +102,13 @@ class Contract:
 
         Raises `ContractViolationError` that lists every problem.
         """
-        problems = self.problems(rows)
+        return self._enforced(rows, self.problems(rows))
+
+    def enforce_shape(self, rows: pa.Table) -> pa.Table:
+        """Do as `enforce`, taking the caller's word that no key occurs twice."""
+        return self._enforced(rows, self._misshapen(rows))
+
+    def _enforced(self, rows: pa.Table, problems: list[str]) -> pa.Table:
         if problems:
             raise ContractViolationError.of(str(self), problems)
         return rows.select(self.schema.names).cast(self.schema)

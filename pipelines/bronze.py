@@ -27,7 +27,7 @@ from lakehouse.run import RunContext
 from pipelines.errors import RawChangedError
 from pipelines.known_ids import KnownIds
 from pipelines.raw_blocks import RawBlock, raw_blocks
-from pipelines.steps import OnStep, Progress, stage, untold
+from pipelines.steps import OnStep, Progress, stage_admitted, untold
 
 PART_BYTES = 64 << 20
 """Raw bytes a part. A constant, not a setting: a resumed run must cut its files the same way."""
@@ -65,8 +65,8 @@ def stage_landings(
             fresh, repeated = _apart(decoded.rows, first)
             refused = pa.concat_tables([decoded.refused, _as_duplicates(repeated)])
             part = f"{landing.run_id}/{number:05d}"
-            stage(store, PQRS_EVENTS, fresh, run, part=part, on_step=on_step)
-            stage(store, QUARANTINE, refused, run, part=part, on_step=on_step)
+            stage_admitted(store, PQRS_EVENTS, fresh, run, part=part, on_step=on_step)
+            stage_admitted(store, QUARANTINE, refused, run, part=part, on_step=on_step)
             progress(len(fresh) + len(refused))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 from contracts.contract import Contract
-from lakehouse.data.tables import TableStore
+from lakehouse.data.tables import TableRef, TableStore
 from lakehouse.run import RunContext
 
 OnStep = Callable[[str], None]
@@ -54,11 +54,30 @@ def stage(
     on_step: OnStep,
 ) -> None:
     """Stage one part of rows that keep their contract; no rows, no part. Idempotent."""
+    _stage(store, contract.table, contract.enforce(rows), run, part, on_step)
+
+
+def stage_admitted(
+    store: TableStore,
+    contract: Contract,
+    rows: pa.Table,
+    run: RunContext,
+    *,
+    part: str,
+    on_step: OnStep,
+) -> None:
+    """Do as `stage`, for rows that were let in one by one because their key was new."""
+    _stage(store, contract.table, contract.enforce_shape(rows), run, part, on_step)
+
+
+def _stage(
+    store: TableStore, table: TableRef, rows: pa.Table, run: RunContext, part: str, on_step: OnStep
+) -> None:
     if len(rows) == 0:
         return
-    place = f"{contract.table}/{part}"
+    place = f"{table}/{part}"
     on_step(f"before {place}")
-    store.stage(contract.table, contract.enforce(rows), run, part=part)
+    store.stage(table, rows, run, part=part)
     on_step(f"after {place}")
 
 
