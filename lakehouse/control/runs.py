@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from psycopg.errors import LockNotAvailable
+
 from lakehouse.control.postgres import Postgres
 from lakehouse.errors import PlataError, Transient
 from lakehouse.run import RunContext, RunId
@@ -61,6 +63,8 @@ class QualityResult:
     detail: Mapping[str, float] | None = None
 
 
+_WAIT_FOR_THE_DEAD = "2s"
+
 _COLUMNS = (
     "run_id, started_at, seed, code_version, kind, status, plan, manifest, finished_at, error"
 )
@@ -78,19 +82,20 @@ class RunLog:
         """Hold the tenant's lock for one kind of run while the block runs.
 
         The lock belongs to a connection, so it goes with the process that held it, however that
-        ends. Raises `TenantBusyError` where another process has it.
+        ends; Postgres may see a killed process a moment later, and so much is waited for. Raises
+        `TenantBusyError` where another process has it.
         """
         with self._postgres.connect(tenant) as connection:
             name = f"{tenant.tenant_id}/{kind}"
-            row = connection.execute(
-                "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]
-            ).fetchone()
-            if row is None or not row[0]:
+            connection.execute(f"SET LOCAL lock_timeout = '{_WAIT_FOR_THE_DEAD}'".encode())
+            try:
+                connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+            except LockNotAvailable as error:
                 msg = (
                     f"another '{kind}' is at work for tenant '{tenant.tenant_id}'; "
                     "wait for it to end, or see `plata runs list`"
                 )
-                raise TenantBusyError(msg)
+                raise TenantBusyError(msg) from error
             connection.commit()
             yield
 
