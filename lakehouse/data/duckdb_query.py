@@ -49,8 +49,10 @@ class DuckDbEngine:
         nodes = list(_nodes(statements[0]))
         _require_harmless(nodes)
         local = {entry["key"].lower() for node in nodes for entry in _common_tables(node)}
-        named = {_table(node) for node in nodes if node.get("type") == "BASE_TABLE"}
-        return Statement(text, tuple(sorted(named - local)))
+        tables = [node for node in nodes if node.get("type") == "BASE_TABLE"]
+        named = {_table(node) for node in tables if node["schema_name"]}
+        named |= {_table(node) for node in tables if not node["schema_name"]} - local
+        return Statement(text, tuple(sorted(named)))
 
     @contextmanager
     def answering(self, statement: Statement, sources: Sources) -> Iterator[pa.RecordBatchReader]:

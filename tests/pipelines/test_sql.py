@@ -198,6 +198,7 @@ ESCAPES = [
     "from served.pg_user",
     "from meta.tenants",
     "from pg_catalog.pg_class",
+    'with "pg_catalog.pg_class" as (select 1) from pg_catalog.pg_class',
     "from information_schema.tables",
     "from duckdb_settings()",
     "from duckdb_secrets()",
