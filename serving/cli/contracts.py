@@ -76,7 +76,8 @@ def show(
 def check(
     file: Annotated[Path, typer.Argument(help="JSON lines, CSV or Parquet, .gz too.")],
     contract: Annotated[
-        str, typer.Option("--contract", "-c", help="A table, or raw_event for events of Raw.")
+        str,
+        typer.Option("--contract", "-c", help="A table, a contract's file, or raw_event for Raw."),
     ] = "raw_event",
     as_json: AsJson = False,
 ) -> None:
@@ -95,7 +96,7 @@ def check(
 
     source = SourceFile.find(file)
     if contract != RAW:
-        report = check_table_file(source, _named(contract))
+        report = check_table_file(source, _named_or_file(contract))
     elif source.kind is FileKind.JSONL:
         report = check_raw_file(source)
     else:

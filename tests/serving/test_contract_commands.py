@@ -48,6 +48,8 @@ def test_a_file_that_breaks_a_contract_ends_with_code_one_and_quotes_nothing(
     path.write_text(header + "norte,run-1,2026-01-05,email,queja,3\n", encoding="utf-8")
     assert plata("check", str(path), "-c", "gold_kpi_volume_daily")["problems"] == []
     path.write_text(header + "norte,run-1,2026-01-05,telepatía,queja,3\n", encoding="utf-8")
+    own = "contracts/v1/gold_kpi_volume_daily.yaml"
+    assert len(plata("check", str(path), "-c", own, code=1)["problems"]) == 1
     (problem,) = plata("check", str(path), "-c", "gold_kpi_volume_daily", code=1)["problems"]
     assert (problem["column"], problem["rows"], problem["first"]) == ("source_channel", 1, [1])
     drawn = CliRunner().invoke(contracts.app, ["check", str(path), "-c", "gold_kpi_volume_daily"])
