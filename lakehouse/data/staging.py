@@ -31,6 +31,7 @@ STAGED_FOLDER = "_staged"
 _NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 _LONGEST_STATISTIC = 64
 _DIGEST_LETTERS = 20
+_SAMPLE_VALUES = 1000
 
 
 def partition_columns(schema: pa.Schema) -> list[str]:
@@ -100,8 +101,18 @@ def _as_text(name: str, value: Any) -> str | None:
 
 def _as_parquet(rows: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
-    pq.write_table(rows, sink, compression="zstd", store_schema=False)
+    repeating = [name for name in rows.column_names if _repeats(rows[name])]
+    pq.write_table(rows, sink, compression="zstd", store_schema=False, use_dictionary=repeating)
     return sink.getvalue()
+
+
+def _repeats(values: pa.ChunkedArray) -> bool:
+    """Tell by the first values whether a dictionary is worth its room: for ids it is not."""
+    if pa.types.is_nested(values.type):
+        return False
+    sample = values.slice(0, _SAMPLE_VALUES)
+    distinct: int = pc.count_distinct(sample, mode="all").as_py()
+    return 2 * distinct <= len(sample)
 
 
 def _path(run_id: RunId, part: str, partition: Mapping[str, str | None], content: pa.Buffer) -> str:
