@@ -49,7 +49,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One number of Gold and the ids of the tickets behind it, sorted."""
+    """One number of Gold and the tickets behind it, sorted, each as often as it counts."""
 
     key: Mapping[str, Any]
     measure: str
@@ -103,7 +103,8 @@ def explain(
     counting = Counting.of(silver_at(versions, tenant, ports.store))
     members = _counted(kpi.members(counting, question.day), measure, kpi)
     numbers = tuple(_number(row, contract, measure, members, record) for row in rows.to_pylist())
-    wanted = sorted({ticket for number in numbers for ticket in number.tickets[:limit]})
+    shown = (list(dict.fromkeys(number.tickets))[:limit] for number in numbers)
+    wanted = sorted({ticket for tickets in shown for ticket in tickets})
     return Explanation(
         tenant_id=tenant.tenant_id,
         table=str(contract.table),

@@ -49,18 +49,20 @@ class RunLineage:
 def counted_from(record: RunRecord, store: TableStore) -> Versions:
     """Return the versions of Silver that a run's Gold was counted from.
 
-    A run reads Silver as it left it itself, and labels as they were planned; a run that only counts
-    again reads what its plan names. One that is still open has nothing behind it but the heads.
+    A run reads Silver as it left it itself, and labels as they were planned; one that only counts
+    reads what its plan names, else its inputs. An open one has nothing behind it but the heads.
     """
     planned: Versions = record.plan.get("versions", {})
     if record.kind == GOLD_KIND:
         return planned
     labels = {str(LABELS.table): planned.get(str(LABELS.table))}
+    own = labels if record.kind == RUN_KIND else {}
     if record.manifest is not None:
-        return {**record.manifest["outputs"], **labels}
+        left = record.manifest["outputs" if record.kind == RUN_KIND else "inputs"]
+        return {**left, **own}
     heads = {c: store.head(c.table, record.run.tenant) for c in SILVER}
     versions = {str(c.table): None if head is None else head.version for c, head in heads.items()}
-    return {**versions, **labels}
+    return {**versions, **own}
 
 
 def run_lineage(record: RunRecord) -> RunLineage:
@@ -78,11 +80,17 @@ def run_lineage(record: RunRecord) -> RunLineage:
     )
 
 
-_STEPS = {RUN_KIND: tuple(step.value for step in Step), GOLD_KIND: (Step.GOLD.value,)}
+def _steps(record: RunRecord) -> tuple[str, ...]:
+    if record.kind == RUN_KIND:
+        return tuple(step.value for step in Step)
+    if record.kind == GOLD_KIND:
+        return (Step.GOLD.value,)
+    backfilled = str(record.plan.get("layer"))
+    return (backfilled,) if backfilled in FLOWS else ()
 
 
 def _edges(record: RunRecord) -> Iterator[Edge]:
-    for step in _STEPS.get(record.kind, ()):
+    for step in _steps(record):
         flow = FLOWS[step]
         for target in flow.writes:
             for source in _sources(flow, target):
@@ -99,5 +107,5 @@ def _sources(flow: StepFlow, target: Contract) -> Iterator[str]:
 def _edge(record: RunRecord, step: str, source: str, target: str) -> Edge:
     manifest = record.manifest or {}
     read, wrote = manifest.get("inputs", {}), manifest.get("outputs", {})
-    outside = record.kind == GOLD_KIND or source == str(LABELS.table)
+    outside = record.kind != RUN_KIND or source == str(LABELS.table)
     return Edge(step, source, (read if outside else wrote).get(source), target, wrote.get(target))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from shlex import quote
@@ -112,9 +113,11 @@ def run_tree(found: RunLineage) -> tuple[Tree, str]:
 
 
 def _tickets(branch: Tree, number: Number, found: Explanation, shown: _Shown) -> None:
-    for ticket in _some(branch, number.tickets, shown.limit):
+    times = Counter(number.tickets)
+    for ticket in _some(branch, list(times), shown.limit):
         trace = found.tickets[ticket]
-        below = branch.add(_line(f"radicado {ticket}"))
+        often = f", cuenta {times[ticket]} veces" if times[ticket] > 1 else ""
+        below = branch.add(_line(f"radicado {ticket}{often}"))
         for label in trace.labels:
             if label.stands:
                 below.add(_line(f"etiqueta humana {_label(label)}"))

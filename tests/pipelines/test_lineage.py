@@ -18,6 +18,7 @@ import pytest
 
 from contracts.contract import Contract
 from contracts.tables import EMBEDDINGS, GOLD, KPI_MLOPS_DAILY, KPI_VOLUME_DAILY, LABELS, MESSAGES
+from lakehouse.control.runs import RunRecord, RunStatus
 from lakehouse.data.delta_maintenance import DeltaTableMaintenance
 from lakehouse.data.storage import LakeRoot
 from lakehouse.data.tables import Layer, TableRef
@@ -28,7 +29,7 @@ from pipelines.dataflow import FLOWS
 from pipelines.gold import KPIS
 from pipelines.lineage import Explanation, LineageBrokenError, Question, TicketTrace, explain
 from pipelines.lineage_forward import Fate, Footprint, follow
-from pipelines.lineage_runs import run_lineage
+from pipelines.lineage_runs import counted_from, run_lineage
 from pipelines.lineage_walk import LineagePorts, RawLine
 from pipelines.run import RunPorts, Step, run_gold
 from pipelines.upkeep import Upkeep
@@ -131,11 +132,15 @@ def content(raw: RawLine) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("run", ["first", "second", "recount"])
+@pytest.mark.parametrize(
+    ("run", "tables"),
+    [("first", [KPI_VOLUME_DAILY]), ("second", list(KPIS)), ("recount", [KPI_VOLUME_DAILY])],
+)
 def test_every_number_of_every_run_leads_to_the_lines_that_hold_its_tickets(
-    lake: Lake, run: str
+    lake: Lake, run: str, tables: list[Contract]
 ) -> None:
-    for contract, kpi in KPIS.items():
+    for contract in tables:
+        kpi = KPIS[contract]
         counted = {
             tuple(row[name] for name in contract.key): row[kpi.measure]
             for row in lake.rows(contract, run)
@@ -391,6 +396,16 @@ def test_a_runs_edges_lead_from_raw_to_gold_at_exact_versions(lake: Lake) -> Non
     again = lake.ports.log.find(lake.quick.NORTE, lake.runs["recount"])
     assert again is not None
     assert {edge.step for edge in run_lineage(again).edges} == {"gold"}
+
+
+def test_a_backfill_of_gold_counts_from_what_it_found(lake: Lake) -> None:
+    run = RunContext.begin(lake.quick.NORTE, kind="backfill", at=lake.quick.THIRD)
+    manifest = {"inputs": {"silver_tickets": 3}, "outputs": {"gold_kpi_volume_daily": 9}}
+    record = RunRecord(run, "backfill", RunStatus.COMPLETED, {"layer": "gold"}, manifest)
+    assert counted_from(record, lake.ports.store) == {"silver_tickets": 3}
+    edges = {(edge.source, edge.target): edge for edge in run_lineage(record).edges}
+    volume = edges["silver_tickets", "gold_kpi_volume_daily"]
+    assert (volume.source_version, volume.target_version) == (3, 9)
 
 
 def test_every_step_of_a_run_is_on_the_map() -> None:
