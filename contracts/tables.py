@@ -24,6 +24,13 @@ KPI_VOLUME_DAILY = load("gold_kpi_volume_daily")
 KPI_TYPE_DAILY = load("gold_kpi_type_daily")
 KPI_BACKLOG_DAILY = load("gold_kpi_backlog_daily")
 KPI_MLOPS_DAILY = load("gold_kpi_mlops_daily")
+KPI_SLA_DAILY = load("gold_kpi_sla_daily")
+KPI_FIRST_RESPONSE_DAILY = load("gold_kpi_first_response_daily")
+KPI_CLOSE_TIME_DAILY = load("gold_kpi_close_time_daily")
+TICKETS_SNAPSHOT = load("gold_tickets_snapshot")
+STATUS_FLOW = load("gold_status_flow")
+KPI_REVIEW_DAILY = load("gold_kpi_review_daily")
+KPI_ACCURACY_DAILY = load("gold_kpi_accuracy_daily")
 
 BRONZE = (PQRS_EVENTS, QUARANTINE)
 SILVER = (
@@ -36,4 +43,16 @@ SILVER = (
     EMBEDDINGS,
     LABELS,
 )
-GOLD = (KPI_VOLUME_DAILY, KPI_TYPE_DAILY, KPI_BACKLOG_DAILY, KPI_MLOPS_DAILY)
+GOLD = (
+    KPI_VOLUME_DAILY,
+    KPI_TYPE_DAILY,
+    KPI_BACKLOG_DAILY,
+    KPI_SLA_DAILY,
+    KPI_FIRST_RESPONSE_DAILY,
+    KPI_CLOSE_TIME_DAILY,
+    TICKETS_SNAPSHOT,
+    STATUS_FLOW,
+    KPI_MLOPS_DAILY,
+    KPI_REVIEW_DAILY,
+    KPI_ACCURACY_DAILY,
+)

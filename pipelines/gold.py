@@ -8,25 +8,28 @@ import polars as pl
 import pyarrow as pa
 
 from contracts.contract import Contract
-from contracts.tables import GOLD
+from contracts.tables import GOLD, TICKETS_SNAPSHOT
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
+from pipelines.gold_flow import FLOW_KPIS
 from pipelines.gold_mlops import MLOPS_KPIS
+from pipelines.gold_sla import SLA_KPIS, snapshot
 from pipelines.gold_view import Counting, Kpi, SilverView
 from pipelines.gold_volume import VOLUME_KPIS
 from pipelines.steps import OnStep, write
 
 Figures = Mapping[Contract, pa.Table]
 
-KPIS: Mapping[Contract, Kpi] = {**VOLUME_KPIS, **MLOPS_KPIS}
+KPIS: Mapping[Contract, Kpi] = {**VOLUME_KPIS, **SLA_KPIS, **FLOW_KPIS, **MLOPS_KPIS}
+"""The tables of counts; `tickets_snapshot` is the tickets themselves."""
 
 
 def count_gold(view: SilverView, run: RunContext) -> Figures:
     """Count every table of Gold from one view of Silver."""
     counting = Counting.of(view)
-    return {
-        contract: _as_rows(contract, kpi.count(counting), run) for contract, kpi in KPIS.items()
-    }
+    counted = {contract: kpi.count(counting) for contract, kpi in KPIS.items()}
+    counted[TICKETS_SNAPSHOT] = snapshot(counting)
+    return {contract: _as_rows(contract, frame, run) for contract, frame in counted.items()}
 
 
 def _as_rows(contract: Contract, frame: pl.DataFrame, run: RunContext) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pyarrow as pa
 from psycopg import sql
 
@@ -12,6 +13,8 @@ from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext
 from pipelines.gold import Figures
 from pipelines.steps import OnStep
+
+_COPIED_ROWS = 50_000
 
 
 def serve_gold(figures: Figures, run: RunContext, *, postgres: Postgres, on_step: OnStep) -> None:
@@ -42,16 +45,25 @@ def _replace(connection: Connection, contract: Contract, rows: pa.Table, run: Ru
         sql.SQL("DELETE FROM {} WHERE tenant_id = %s").format(table), [run.tenant.tenant_id]
     )
     columns = sql.SQL(", ").join(sql.Identifier(name) for name in contract.schema.names)
-    values = [rows[name].to_pylist() for name in contract.schema.names]
     staged = sql.Identifier(f"staged_{contract.table.entity}")
     parts = {"table": table, "staged": staged, "columns": columns}
     connection.execute(
         sql.SQL("CREATE TEMPORARY TABLE {staged} (LIKE {table}) ON COMMIT DROP").format(**parts)
     )
-    command = sql.SQL("COPY {staged} ({columns}) FROM STDIN").format(**parts)
+    command = sql.SQL("COPY {staged} ({columns}) FROM STDIN (FORMAT csv)").format(**parts)
     with connection.cursor() as cursor, cursor.copy(command) as copy:
-        for row in zip(*values, strict=True):
-            copy.write_row(row)
+        for part in rows.select(contract.schema.names).to_batches(max_chunksize=_COPIED_ROWS):
+            copy.write(_csv(part))
     connection.execute(
         sql.SQL("INSERT INTO {table} ({columns}) SELECT {columns} FROM {staged}").format(**parts)
     )
+
+
+def _csv(rows: pa.RecordBatch) -> bytes:
+    """Write rows as Postgres reads them: null is nothing at all, an empty text is quoted."""
+    frame = pl.from_arrow(rows)
+    assert isinstance(frame, pl.DataFrame)
+    text = frame.write_csv(
+        include_header=False, quote_style="non_numeric", datetime_format="%Y-%m-%d %H:%M:%S%.6f%z"
+    )
+    return text.encode()

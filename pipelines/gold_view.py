@@ -7,42 +7,80 @@ declared; the newest answer counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 
 import polars as pl
 import pyarrow as pa
 
 from contracts.contract import Contract
-from contracts.tables import CLASSIFICATIONS, LABELS, STATUS_EVENTS, TICKETS
+from contracts.tables import CLASSIFICATIONS, LABELS, MESSAGES, STATUS_EVENTS, TICKETS
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from pipelines.answered import CHAMPION
+from pipelines.business_time import DAY, BusinessCalendar
+from pipelines.sequences import in_sequence
+from pipelines.sla_clock import calendar_for, read_clocks
+from pipelines.sla_terms import DEFAULT_TERMS, SlaTerms
 
 TYPE_TASK = "tipo"
+PRIORITY_TASK = "prioridad"
 UNKNOWN_TYPE = "sin_tipo"
+UNKNOWN_PRIORITY = "sin_prioridad"
 UNKNOWN_REGION = "sin_region"
 
 
 @dataclass(frozen=True, slots=True)
 class SilverView:
-    """The columns of Silver that Gold counts, as they stood when it was read."""
+    """The columns of Silver that Gold counts, as they stood when it was read.
+
+    `terms` are the legal terms that hold. `read_at` is the moment at which what runs still is read:
+    of all the tenant's tickets, also where the view keeps only some of them.
+    """
 
     tickets: pl.DataFrame
+    messages: pl.DataFrame
     status_events: pl.DataFrame
     classifications: pl.DataFrame
     labels: pl.DataFrame
+    terms: SlaTerms
+    read_at: datetime
 
     def of_ticket(self, ticket_id: str) -> SilverView:
         """Keep the rows of one ticket: what they count for is what the ticket counts for."""
-        frames = {field.name: getattr(self, field.name) for field in fields(self)}
-        return SilverView(**{name: f.filter(ticket_id=ticket_id) for name, f in frames.items()})
+        return replace(
+            self,
+            tickets=self.tickets.filter(ticket_id=ticket_id),
+            messages=self.messages.filter(ticket_id=ticket_id),
+            status_events=self.status_events.filter(ticket_id=ticket_id),
+            classifications=self.classifications.filter(ticket_id=ticket_id),
+            labels=self.labels.filter(ticket_id=ticket_id),
+        )
+
+
+def end_of_data(*tables: pl.DataFrame) -> datetime:
+    """Return the end of the last day on which anything happened: Silver's own clock, not ours."""
+    last = pl.concat([table["day"] for table in tables]).max()
+    day = last if isinstance(last, date) else date(1970, 1, 1)
+    return datetime.combine(day, time(), UTC) + timedelta(days=1)
 
 
 _COLUMNS = {
-    TICKETS: ["ticket_id", "day", "source_channel", "pqrs_type", "geo_region"],
-    STATUS_EVENTS: ["ticket_id", "event_id", "ts", "day", "status_to"],
+    TICKETS: [
+        "ticket_id",
+        "day",
+        "created_at",
+        "source_channel",
+        "pqrs_type",
+        "priority",
+        "geo_region",
+        "geo_municipio",
+        "dane_city_code",
+    ],
+    MESSAGES: ["ticket_id", "day", "ts", "role"],
+    STATUS_EVENTS: ["ticket_id", "event_id", "ts", "day", "status_from", "status_to"],
     CLASSIFICATIONS: [
         "ticket_id",
         "day",
@@ -60,15 +98,26 @@ _COLUMNS = {
 }
 
 
-def read_silver(run: RunContext, store: TableStore, *, labels_at: int | None) -> SilverView:
+def read_silver(
+    run: RunContext,
+    store: TableStore,
+    *,
+    labels_at: int | None,
+    terms: SlaTerms = DEFAULT_TERMS,
+) -> SilverView:
     """Read Silver as this run left it; labels, which others write, at the planned version."""
     heads = {contract: store.head(contract.table, run.tenant) for contract in _COLUMNS}
     versions = {str(c.table): None if head is None else head.version for c, head in heads.items()}
-    return silver_at({**versions, str(LABELS.table): labels_at}, run.tenant, store)
+    versions[str(LABELS.table)] = labels_at
+    return silver_at(versions, run.tenant, store, terms=terms)
 
 
 def silver_at(
-    versions: Mapping[str, int | None], tenant: TenantContext, store: TableStore
+    versions: Mapping[str, int | None],
+    tenant: TenantContext,
+    store: TableStore,
+    *,
+    terms: SlaTerms = DEFAULT_TERMS,
 ) -> SilverView:
     """Read Silver at exact versions; None where a table was not there yet."""
 
@@ -79,11 +128,16 @@ def silver_at(
         columns = _COLUMNS[contract]
         return _frame(contract, store.scan(contract.table, tenant, at=version, columns=columns))
 
+    happened = frame(TICKETS), frame(MESSAGES), frame(STATUS_EVENTS)
+    tickets, messages, status_events = happened
     return SilverView(
-        tickets=frame(TICKETS),
-        status_events=frame(STATUS_EVENTS),
+        tickets=tickets,
+        messages=messages,
+        status_events=status_events,
         classifications=frame(CLASSIFICATIONS),
         labels=frame(LABELS),
+        terms=terms,
+        read_at=end_of_data(*happened),
     )
 
 
@@ -94,12 +148,12 @@ def _frame(contract: Contract, rows: pa.Table | None) -> pl.DataFrame:
     return frame.select(columns)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Counting:
     """One view of Silver made ready to count.
 
     `answers` are the champions' newest, `labels` people's newest, `typed` the tickets with the type
-    that counts.
+    and the priority that count. What only some tables need is made when the first of them asks.
     """
 
     view: SilverView
@@ -113,6 +167,24 @@ class Counting:
         labels = newest_labels(view.labels)
         answers = newest_champions(view.classifications)
         return cls(view, answers, labels, with_type(view.tickets, answers, labels))
+
+    @cached_property
+    def sequence(self) -> pl.DataFrame:
+        """The changes of state that count, each ticket's in order."""
+        return in_sequence(self.view.status_events)
+
+    @cached_property
+    def clocks(self) -> pl.DataFrame:
+        """Where each ticket that was ever changed stands, and its clock; see `read_clocks`."""
+        view = self.view
+        return read_clocks(self.sequence, self.typed, view.terms, view.read_at)
+
+    @cached_property
+    def days(self) -> BusinessCalendar:
+        """The calendar of business days that has every moment of the view."""
+        view = self.view
+        moments = [view.tickets["created_at"], view.messages["ts"], view.status_events["ts"]]
+        return calendar_for(pl.concat(moments), view.terms, view.read_at)
 
 
 Count = Callable[[Counting], pl.DataFrame]
@@ -156,14 +228,28 @@ def newest_labels(labels: pl.DataFrame) -> pl.DataFrame:
 
 
 def with_type(tickets: pl.DataFrame, answers: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
-    """Give every ticket its type: a person's, else the champion's, else the declared one."""
-    of_person = labels.filter(pl.col("task") == TYPE_TASK).select("ticket_id", "label")
-    of_model = answers.filter(pl.col("task") == TYPE_TASK).select("ticket_id", "predicted_label")
-    kind = pl.coalesce("label", "predicted_label", "pqrs_type", pl.lit(UNKNOWN_TYPE))
+    """Give every ticket its type and priority: a person's, else the champion's, else declared."""
+    typed = _decided(tickets, answers, labels, TYPE_TASK, "pqrs_type", UNKNOWN_TYPE)
+    return _decided(
+        typed, answers, labels, PRIORITY_TASK, "priority", UNKNOWN_PRIORITY
+    ).with_columns(pl.col("geo_region").fill_null(UNKNOWN_REGION))
+
+
+def _decided(
+    tickets: pl.DataFrame,
+    answers: pl.DataFrame,
+    labels: pl.DataFrame,
+    task: str,
+    column: str,
+    unknown: str,
+) -> pl.DataFrame:
+    of_person = labels.filter(pl.col("task") == task).select("ticket_id", "label")
+    of_model = answers.filter(pl.col("task") == task).select("ticket_id", "predicted_label")
+    said = pl.coalesce("label", "predicted_label", column, pl.lit(unknown))
     return (
         tickets.join(of_person, on="ticket_id", how="left")
         .join(of_model, on="ticket_id", how="left")
-        .with_columns(kind.alias("pqrs_type"), pl.col("geo_region").fill_null(UNKNOWN_REGION))
+        .with_columns(said.alias(column))
         .drop("label", "predicted_label")
     )
 
@@ -171,3 +257,28 @@ def with_type(tickets: pl.DataFrame, answers: pl.DataFrame, labels: pl.DataFrame
 def count_rows(name: str) -> pl.Expr:
     """Count the rows of a group, as the contracts have counts."""
     return pl.len().cast(pl.Int64).alias(name)
+
+
+def business_days(rows: pl.DataFrame, start: str, end: str, days: BusinessCalendar) -> pl.Expr:
+    """Measure the business time between two columns of moments, in microseconds; never negative.
+
+    Null where no start is known.
+    """
+    starts = rows.select(pl.coalesce(start, end)).to_series().to_physical().to_numpy()
+    spent = days.between(starts, rows[end].to_physical().to_numpy())
+    return pl.when(pl.col(start).is_not_null()).then(pl.Series("spent", spent).clip(0))
+
+
+def days_of(microseconds: pl.Expr) -> pl.Expr:
+    """Say microseconds of business time in business days."""
+    return microseconds / DAY
+
+
+def mean_days(column: str, name: str = "mean_days") -> pl.Expr:
+    """Take the mean in days over whole microseconds: the order of rows makes no difference."""
+    return days_of(pl.col(column).sum() / pl.col(column).count().replace(0, None)).alias(name)
+
+
+def quantile_days(column: str, share: float, name: str) -> pl.Expr:
+    """Take a quantile in days; between two values, the one that lies as far between them."""
+    return days_of(pl.col(column).quantile(share, interpolation="linear")).alias(name)

@@ -87,26 +87,22 @@ def _changes(counting: Counting) -> pl.DataFrame:
     """
     typed = counting.typed
     opened = typed.select("ticket_id", "day", pl.lit(1, pl.Int64).alias("change"))
-    turns = _turns(counting.view.status_events, typed)
+    turns = _turns(counting.sequence, typed)
     return pl.concat([opened, turns]).join(typed.select("ticket_id", *_BACKLOG_KEY), on="ticket_id")
 
 
-def _turns(status_events: pl.DataFrame, typed: pl.DataFrame) -> pl.DataFrame:
+def _turns(sequence: pl.DataFrame, typed: pl.DataFrame) -> pl.DataFrame:
     """Say when a ticket went from open to closed (-1) or back (+1)."""
-    terminal = pl.col("status_to").is_in([state.value for state in TERMINAL_STATES])
+    terminal = [state.value for state in TERMINAL_STATES]
+    closed = pl.col("status_to").is_in(terminal)
     created = typed.select("ticket_id", pl.col("day").alias("created"))
     return (
-        status_events.sort("ts", "event_id")
-        .with_columns(terminal.alias("closed"))
-        .with_columns(
-            pl.col("closed").shift(1).over("ticket_id").fill_null(False).alias("was_closed")
-        )
-        .filter(pl.col("closed") != pl.col("was_closed"))
+        sequence.filter(closed != pl.col("status_from").is_in(terminal))
         .join(created, on="ticket_id")
         .select(
             "ticket_id",
             pl.max_horizontal("day", "created").alias("day"),
-            pl.when("closed").then(-1).otherwise(1).cast(pl.Int64).alias("change"),
+            pl.when(closed).then(-1).otherwise(1).cast(pl.Int64).alias("change"),
         )
     )
 

@@ -27,6 +27,7 @@ from pipelines.gold_serving import served_run
 from pipelines.gold_view import Counting, Kpi, silver_at
 from pipelines.lineage_runs import Versions, counted_from
 from pipelines.lineage_walk import Answer, EventTrace, HumanLabel, LineagePorts, Walk
+from pipelines.sla_terms import SlaTerms
 
 
 class LineageBrokenError(PlataError, Terminal):
@@ -100,7 +101,8 @@ def explain(
     record = gold_run(question.run_id, tenant, ports)
     rows = _rows(question, contract, measure, record, ports)
     versions = counted_from(record, ports.store)
-    counting = Counting.of(silver_at(versions, tenant, ports.store))
+    terms = SlaTerms.planned(record.plan)
+    counting = Counting.of(silver_at(versions, tenant, ports.store, terms=terms))
     members = _counted(kpi.members(counting, question.day), measure, kpi)
     numbers = tuple(_number(row, contract, measure, members, record) for row in rows.to_pylist())
     shown = (list(dict.fromkeys(number.tickets))[:limit] for number in numbers)

@@ -39,6 +39,7 @@ from pipelines.lineage_walk import (
     Walk,
     raw_line,
 )
+from pipelines.sla_terms import SlaTerms
 
 RAW_FOLDER = "raw/"
 
@@ -236,7 +237,8 @@ class _Follower:
             if record is None:
                 continue
             versions = counted_from(record, self._ports.store)
-            view = silver_at(versions, self._tenant, self._ports.store)
+            terms = SlaTerms.planned(record.plan)
+            view = silver_at(versions, self._tenant, self._ports.store, terms=terms)
             for ticket in tickets:
                 counting = Counting.of(view.of_ticket(ticket))
                 for contract, kpi in KPIS.items():

@@ -7,7 +7,7 @@ landed in the meantime.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from models.folder import read_config
 from models.routing import RoutingPolicy
 from models.task import Task
 from pipelines.errors import SpaceMismatchError
+from pipelines.sla_terms import DEFAULT_TERMS, SlaTerms
 from registry.refs import BASELINE, ModelRef, PromptRef, Registry, bundle_id
 
 RUN_KIND = "run"
@@ -113,6 +114,7 @@ class RunPlan:
     versions: Mapping[str, int | None]
     carried: tuple[str, ...]
     enrichment: EnrichmentPlan
+    sla: SlaTerms = field(default_factory=SlaTerms)
 
     def version(self, table: TableRef) -> int | None:
         """Return the version of a table when the run was planned."""
@@ -195,6 +197,7 @@ def plan_run(
     store: TableStore,
     log: RunLog,
     registry: Registry,
+    terms: SlaTerms = DEFAULT_TERMS,
 ) -> RunPlan:
     """Plan a run over the landings that wait; reads, writes nothing."""
     tables = [contract.table for contract in (*BRONZE, *SILVER)]
@@ -204,6 +207,7 @@ def plan_run(
         versions={name: None if head is None else head.version for name, head in heads.items()},
         carried=stranded_runs(run.tenant, log),
         enrichment=plan_enrichment(tasks, registry, seed=run.seed),
+        sla=terms,
     )
 
 

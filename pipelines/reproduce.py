@@ -33,6 +33,7 @@ from pipelines.run import (
     tell_nobody,
 )
 from pipelines.run_events import Silent
+from pipelines.sla_terms import SlaTerms
 from pipelines.steps import unobserved
 
 REPRODUCE_KIND = "reproduce"
@@ -184,7 +185,7 @@ def rehearsing(ports: RunPorts, store: VersionedTableStore) -> RunPorts:
 def _compute_again(record: RunRecord, ports: RunPorts, tell: Tell) -> None:
     if record.kind == GOLD_KIND:
         labels_at = record.plan["versions"].get(str(LABELS.table))
-        publish_gold(record.run, ports, labels_at, unobserved)
+        publish_gold(record.run, ports, labels_at, SlaTerms.planned(record.plan), unobserved)
         return
     planned = PlannedRun(record.run, RunPlan.of(record.plan))
     found = planned_landings(planned.plan, record.run.tenant, ports.landings)

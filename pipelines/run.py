@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import partial
 
+import msgspec
 import pyarrow as pa
 
 from contracts.contract import Contract
@@ -23,6 +24,7 @@ from lakehouse.control.catalogue import TableCatalogue
 from lakehouse.control.landings import Landing, LandingIndex
 from lakehouse.control.postgres import Postgres
 from lakehouse.control.runs import QualityResult, RunLog, RunStatus
+from lakehouse.control.tenants import TenantDirectory
 from lakehouse.data.content import Content, content_of
 from lakehouse.data.history import VersionedTableStore
 from lakehouse.data.maintenance import TableMaintenance, Tidied
@@ -45,7 +47,9 @@ from pipelines.plan import RUN_KIND, RunPlan, plan_run, planned_landings, strand
 from pipelines.quality import audit_rows, audit_staged, layer_begun, publish_layer, require
 from pipelines.run_events import RunEvents, Silent
 from pipelines.silver import SilverInput, refine_events
+from pipelines.sla_terms import SlaTerms
 from pipelines.steps import OnStep, Progress, unobserved
+from pipelines.tenant_config import terms_of
 from pipelines.upkeep import Upkeep
 from registry.refs import Registry
 
@@ -128,7 +132,15 @@ def open_run(
     if not waiting and not stranded_runs(tenant, ports.log):
         return None
     run = RunContext.begin(tenant, kind=RUN_KIND, at=at, code_version=code_version)
-    plan = plan_run(run, tasks, waiting, store=ports.store, log=ports.log, registry=ports.registry)
+    plan = plan_run(
+        run,
+        tasks,
+        waiting,
+        store=ports.store,
+        log=ports.log,
+        registry=ports.registry,
+        terms=terms_now(tenant, ports),
+    )
     ports.log.start(run, RUN_KIND, plan.as_dict())
     return PlannedRun(run, plan)
 
@@ -378,7 +390,7 @@ def _index(work: _Work) -> None:
 
 def _gold(work: _Work) -> None:
     labels_at = work.plan.version(LABELS.table)
-    publish_gold(work.run, work.ports, labels_at, work.on_step)
+    publish_gold(work.run, work.ports, labels_at, work.plan.sla, work.on_step)
 
 
 _STEPS: Mapping[Step, Callable[[_Work], None]] = {
@@ -407,9 +419,16 @@ def _every_answer(given: int, expected: int) -> QualityResult:
     )
 
 
-def publish_gold(run: RunContext, ports: RunPorts, labels_at: int | None, on_step: OnStep) -> None:
+def terms_now(tenant: TenantContext, ports: RunPorts) -> SlaTerms:
+    """Return the legal terms of the tenant's newest configuration."""
+    return terms_of(TenantDirectory(ports.postgres).config(tenant))
+
+
+def publish_gold(
+    run: RunContext, ports: RunPorts, labels_at: int | None, terms: SlaTerms, on_step: OnStep
+) -> None:
     """Count Gold from Silver as it stands; judge it, then write and serve it."""
-    view = read_silver(run, ports.store, labels_at=labels_at)
+    view = read_silver(run, ports.store, labels_at=labels_at, terms=terms)
     figures = count_gold(view, run)
     results = [*check_gold(figures, view), *audit_rows(run, figures, log=ports.log)]
     ports.log.record_quality(run, results)
@@ -428,11 +447,13 @@ def _count_again(
         ports.log.finish(killed.run, RunStatus.FAILED, error=reason)
     inputs = _heads(tenant, ports, SILVER)
     labels_at = next((s.version for s in inputs if s.table == LABELS.table), None)
-    ports.log.start(run, GOLD_KIND, {"versions": {str(s.table): s.version for s in inputs}})
+    terms = terms_now(tenant, ports)
+    versions = {str(s.table): s.version for s in inputs}
+    ports.log.start(run, GOLD_KIND, {"versions": versions, "sla": msgspec.to_builtins(terms)})
     began = time.perf_counter()
     try:
         with ports.events.step(run, Step.GOLD.value):
-            publish_gold(run, ports, labels_at, unobserved)
+            publish_gold(run, ports, labels_at, terms, unobserved)
     except RunFailedError as error:
         ports.log.finish(run, RunStatus.FAILED, error=str(error))
         raise
@@ -496,7 +517,7 @@ def _manifest(planned: PlannedRun, ports: RunPorts, seconds: Mapping[str, float]
         files=tuple(_file(landing) for landing in landings),
         inputs=inputs,
         outputs=_heads(run.tenant, ports, (*BRONZE, *SILVER, *GOLD)),
-        pins={**plan.enrichment.pins(), "bundle": plan.enrichment.bundle_id},
+        pins={**plan.enrichment.pins(), "bundle": plan.enrichment.bundle_id, "sla": str(plan.sla)},
         digests=plan.enrichment.digests(),
         counts={table: content.rows for table, content in contents.items()},
         contents=contents,

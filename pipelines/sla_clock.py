@@ -50,7 +50,7 @@ def read_clocks(
     when the clock passed the term, null where it did not; `due_at` is that moment, or the one at
     which it would pass if it ran from now on without a pause. Both are null without a term.
     """
-    days = calendar_for(sequence, terms, until)
+    days = calendar_for(sequence["ts"], terms, until)
     stays = periods(sequence, until, days).join(
         types.select("ticket_id", (terms.of(pl.col("pqrs_type")) * DAY).alias("term")),
         on="ticket_id",
@@ -75,10 +75,10 @@ def read_clocks(
     return _with_due(known.join(_passed(stays, days), on="ticket_id", how="left"), until, days)
 
 
-def calendar_for(sequence: pl.DataFrame, terms: SlaTerms, until: datetime) -> BusinessCalendar:
-    """Return a calendar that has every change and the end of every term that runs at `until`."""
-    first = sequence["ts"].min()
-    begin = until if first is None or not isinstance(first, datetime) else min(first, until)
+def calendar_for(moments: pl.Series, terms: SlaTerms, until: datetime) -> BusinessCalendar:
+    """Return a calendar that has every moment and the end of every term that runs at `until`."""
+    first = moments.min()
+    begin = min(first, until) if isinstance(first, datetime) else until
     return calendar(begin.date(), until.date() + timedelta(days=2 * terms.longest + 60))
 
 

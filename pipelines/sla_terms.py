@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import msgspec
 import polars as pl
 
 from contracts.pqrs import PqrsType
@@ -30,6 +32,11 @@ class SlaTerms:
     def __str__(self) -> str:
         days = ", ".join(f"{kind} {count}" for kind, count in sorted(self.days.items()))
         return f"v{self.version}: {days}"
+
+    @classmethod
+    def planned(cls, plan: Mapping[str, Any]) -> SlaTerms:
+        """Read the terms of a stored plan; one that names none was made under the defaults."""
+        return msgspec.convert(plan["sla"], cls) if "sla" in plan else DEFAULT_TERMS
 
     @property
     def longest(self) -> int:

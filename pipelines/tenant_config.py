@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from features.embed import EmbeddingChoice
+from lakehouse.control.tenants import TenantConfig
 from lakehouse.errors import ConfigurationError, InputError
 from lakehouse.tenancy import TenantContext
 from models.routing import RoutingPolicy
 from models.task import Task
+from pipelines.sla_terms import DEFAULT_DAYS, DEFAULT_TERMS, SlaTerms
 
 
 class _Strict(BaseModel):
@@ -45,10 +47,25 @@ class EmbeddingConfig(_Strict):
     prompt: str | None = Field(default=None, min_length=1)
 
 
+class SlaConfig(_Strict):
+    """The legal terms that differ from the defaults, in business days by type."""
+
+    business_days: dict[str, Annotated[int, Field(ge=1, le=365)]] = Field(min_length=1)
+
+
+class CostConfig(_Strict):
+    """What an hour of compute costs, in the tenant's own unit."""
+
+    currency: str = Field(min_length=1)
+    per_compute_hour: float = Field(ge=0)
+
+
 class TenantConfigFile(_Strict):
     """The whole file. `embedding` is the packaged model where it is left out."""
 
     embedding: EmbeddingConfig | None = None
+    sla: SlaConfig | None = None
+    cost: CostConfig | None = None
     tasks: dict[str, TaskConfig] = Field(min_length=1)
 
 
@@ -78,6 +95,14 @@ def tasks_of(values: Mapping[str, Any], tenant: TenantContext) -> tuple[Task, ..
     chosen = checked.embedding
     embedding = EmbeddingChoice.of(chosen.model, chosen.prompt) if chosen else EmbeddingChoice()
     return tuple(_task(name, config, tenant, embedding) for name, config in checked.tasks.items())
+
+
+def terms_of(config: TenantConfig | None) -> SlaTerms:
+    """Return the legal terms: the tenant's own, else those of DEFAULT_DAYS, with their version."""
+    chosen = None if config is None else _checked(config.values).sla
+    if config is None or chosen is None:
+        return DEFAULT_TERMS
+    return SlaTerms({**DEFAULT_DAYS, **chosen.business_days}, config.version)
 
 
 def _task(name: str, config: TaskConfig, tenant: TenantContext, embedding: EmbeddingChoice) -> Task:

@@ -86,6 +86,7 @@ _LAYERS = {
     "Silver tickets": "silver_tickets",
     "Silver messages": "silver_messages",
     "Silver status events": "silver_status_events",
+    "Silver quarantine": "silver_quarantine",
     "Silver attachments": "silver_attachments",
     "Silver classifications": "silver_classifications",
     "Silver embeddings": "silver_embeddings",
@@ -93,6 +94,9 @@ _LAYERS = {
     "Silver labels": "silver_labels",
     "Gold volume": "gold_kpi_volume_daily",
     "Gold backlog": "gold_kpi_backlog_daily",
+    "Gold SLA": "gold_kpi_sla_daily",
+    "Gold tickets": "gold_tickets_snapshot",
+    "Gold status flow": "gold_status_flow",
     "Gold MLOps": "gold_kpi_mlops_daily",
 }
 

@@ -1,31 +1,46 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+import itertools
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.contract import Contract
+from contracts.pqrs import TicketState
+from contracts.states import FIRST_STATE, TRANSITIONS
 from contracts.tables import (
     CLASSIFICATIONS,
+    GOLD,
+    KPI_ACCURACY_DAILY,
     KPI_BACKLOG_DAILY,
+    KPI_CLOSE_TIME_DAILY,
+    KPI_FIRST_RESPONSE_DAILY,
     KPI_MLOPS_DAILY,
+    KPI_REVIEW_DAILY,
+    KPI_SLA_DAILY,
     KPI_TYPE_DAILY,
     KPI_VOLUME_DAILY,
     LABELS,
+    MESSAGES,
     STATUS_EVENTS,
+    STATUS_FLOW,
     TICKETS,
+    TICKETS_SNAPSHOT,
 )
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from pipelines.errors import RunFailedError
 from pipelines.gold import KPIS, count_gold
 from pipelines.gold_checks import check_gold
-from pipelines.gold_view import Counting, SilverView
+from pipelines.gold_view import Counting, SilverView, end_of_data
 from pipelines.quality import require
+from pipelines.sla_terms import DEFAULT_TERMS, SlaTerms
 
 AT = datetime(2026, 1, 10, tzinfo=UTC)
 RUN = RunContext.begin(TenantContext.parse("norte"), kind="run", at=AT)
@@ -40,7 +55,9 @@ def frame(contract: Contract, rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def ticket(name: str, day: date = MONDAY, **values: Any) -> dict[str, Any]:
-    return {"ticket_id": name, "day": day, "source_channel": "email", **values}
+    created = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+    given = {"created_at": created, "source_channel": "email"}
+    return {"ticket_id": name, "day": day, **given, **values}
 
 
 def answer(name: str, label: str, **values: Any) -> dict[str, Any]:
@@ -54,15 +71,35 @@ def label(name: str, value: str) -> dict[str, Any]:
     return {"label_id": name, "ticket_id": name, "task": "tipo", "label": value, "responded_at": AT}
 
 
-def moved(name: str, to: str, day: date) -> dict[str, Any]:
-    ts = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
-    return {
-        "ticket_id": name,
-        "event_id": f"{name}{to}{day}",
-        "ts": ts,
-        "day": day,
-        "status_to": to,
-    }
+def moved(name: str, *stops: tuple[str, date]) -> list[dict[str, Any]]:
+    """The changes of a ticket that reached each state on a day, and on the same day all between."""
+    state, changes = FIRST_STATE, list[dict[str, Any]]()
+    moment = AT - timedelta(days=100)
+    for stop, day in stops:
+        moment = max(moment, datetime(day.year, day.month, day.day, 13, tzinfo=UTC))
+        for before, after in itertools.pairwise(_way(state, TicketState(stop))):
+            moment += timedelta(seconds=1)
+            changes.append(
+                {
+                    "ticket_id": name,
+                    "event_id": f"{name}/{len(changes)}",
+                    "ts": moment,
+                    "day": day,
+                    "status_from": before.value,
+                    "status_to": after.value,
+                }
+            )
+        state = TicketState(stop)
+    return changes
+
+
+def _way(start: TicketState, end: TicketState) -> list[TicketState]:
+    """The shortest way between two states."""
+    ways = [[start]]
+    while ways[0][-1] is not end or len(ways[0]) == 1:
+        way = ways.pop(0)
+        ways += [[*way, after] for before, after in sorted(TRANSITIONS) if before is way[-1]]
+    return ways[0]
 
 
 def view(
@@ -70,12 +107,20 @@ def view(
     answers: list[dict[str, Any]] | None = None,
     labels: list[dict[str, Any]] | None = None,
     moves: list[dict[str, Any]] | None = None,
+    messages: list[dict[str, Any]] | None = None,
+    terms: SlaTerms = DEFAULT_TERMS,
 ) -> SilverView:
-    return SilverView(
+    happened = (
         frame(TICKETS, tickets),
+        frame(MESSAGES, messages or []),
         frame(STATUS_EVENTS, moves or []),
+    )
+    return SilverView(
+        *happened,
         frame(CLASSIFICATIONS, answers or []),
         frame(LABELS, labels or []),
+        terms,
+        end_of_data(*happened),
     )
 
 
@@ -115,11 +160,7 @@ def test_only_the_newest_answer_of_the_champion_counts() -> None:
 def test_the_backlog_follows_closing_and_reopening_day_by_day() -> None:
     silver = view(
         [ticket("a", pqrs_type="queja"), ticket("b", TUESDAY, pqrs_type="queja")],
-        moves=[
-            moved("a", "RADICATED", MONDAY),
-            moved("a", "CLOSED", TUESDAY),
-            moved("a", "REOPENED", WEDNESDAY),
-        ],
+        moves=moved("a", ("RADICATED", MONDAY), ("CLOSED", TUESDAY), ("REOPENED", WEDNESDAY)),
     )
     found = counted(silver, KPI_BACKLOG_DAILY, "day", "geo_region", "open_tickets")
     assert found == [
@@ -132,7 +173,7 @@ def test_the_backlog_follows_closing_and_reopening_day_by_day() -> None:
 def test_a_ticket_archived_after_it_was_closed_is_closed_once() -> None:
     silver = view(
         [ticket("a"), ticket("b", WEDNESDAY)],
-        moves=[moved("a", "CLOSED", TUESDAY), moved("a", "ARCHIVED", WEDNESDAY)],
+        moves=moved("a", ("CLOSED", TUESDAY), ("ARCHIVED", WEDNESDAY)),
     )
     found = counted(silver, KPI_BACKLOG_DAILY, "day", "open_tickets")
     assert found == [(MONDAY, 1), (WEDNESDAY, 1)]
@@ -192,10 +233,12 @@ def silvers(draw: st.DrawFn) -> SilverView:
         for name, kind in draw(st.dictionaries(NAMES, KINDS)).items()
         if name in tickets
     ]
-    states = st.sampled_from(["RADICATED", "CLOSED", "REOPENED", "ARCHIVED"])
+    stops = st.sampled_from(["RADICATED", "ON_HOLD", "RESPONDED", "CLOSED"])
+    ends = draw(st.dictionaries(st.sampled_from(sorted(tickets)), st.tuples(stops, DAYS)))
     moves = [
-        moved(*move)
-        for move in draw(st.sets(st.tuples(st.sampled_from(sorted(tickets)), states, DAYS)))
+        change
+        for name, (stop, day) in ends.items()
+        for change in moved(name, (stop, day), *([("REOPENED", day)] if stop == "CLOSED" else []))
     ]
     rows = [ticket(name, day, pqrs_type=kind) for name, (day, kind) in tickets.items()]
     return view(rows, answers, labels, moves)
@@ -213,3 +256,157 @@ def test_every_number_is_the_number_of_its_tickets(silver: SilverView) -> None:
             assert mine.height == row[kpi.measure], (contract, row)
             parts = [name for name, kind in mine.schema.items() if kind == pl.Boolean]
             assert {name: mine[name].sum() for name in parts} == {name: row[name] for name in parts}
+
+
+def said_by_agent(name: str, day: date) -> dict[str, Any]:
+    ts = datetime(day.year, day.month, day.day, 18, tzinfo=UTC)
+    return {"ticket_id": name, "day": day, "ts": ts, "role": "agent"}
+
+
+ONE_DAY = SlaTerms({"queja": 1})
+
+
+def test_a_ticket_is_settled_when_it_is_closed_in_time_or_on_the_day_it_is_late() -> None:
+    silver = view(
+        [ticket(name, pqrs_type="queja") for name in "abcd"],
+        moves=[
+            *moved("a", ("RADICATED", MONDAY), ("CLOSED", MONDAY)),
+            *moved("b", ("RADICATED", MONDAY), ("CLOSED", WEDNESDAY)),
+            *moved("c", ("RADICATED", MONDAY)),
+            *moved("d", ("RADICATED", WEDNESDAY)),
+        ],
+        terms=ONE_DAY,
+    )
+    found = counted(silver, KPI_SLA_DAILY, "day", "settled", "within", "overdue", "within_share")
+    assert found == [(MONDAY, 1, 1, 0, 1.0), (TUESDAY, 2, 0, 2, 0.0)]
+    (_, late) = counted(silver, KPI_SLA_DAILY, "mean_overdue_days")
+    # b was closed a day late and some seconds; c has run until the end of Wednesday in UTC.
+    assert late[0] == pytest.approx((1 + 1 + 11 / 24) / 2, abs=1e-4)
+
+
+def test_a_type_without_a_term_is_in_no_figure_of_the_sla() -> None:
+    silver = view([ticket("a")], moves=moved("a", ("CLOSED", WEDNESDAY)))
+    assert counted(silver, KPI_SLA_DAILY, "settled") == []
+    assert counted(silver, TICKETS_SNAPSHOT, "sla_due_at", "is_overdue") == [(None, False)]
+
+
+def test_the_first_answer_is_a_message_or_the_response_whichever_came_first() -> None:
+    silver = view(
+        [ticket(name, pqrs_type="queja") for name in "abc"],
+        moves=[*moved("a", ("RESPONDED", WEDNESDAY)), *moved("b", ("RESPONDED", TUESDAY))],
+        messages=[
+            said_by_agent("a", TUESDAY),
+            {**said_by_agent("c", MONDAY), "role": "citizen"},
+        ],
+    )
+    found = counted(silver, KPI_FIRST_RESPONSE_DAILY, "day", "responses", "p90_days")
+    assert [row[:2] for row in found] == [(TUESDAY, 2)]
+    (days,) = counted(silver, KPI_FIRST_RESPONSE_DAILY, "mean_days")
+    assert days[0] == pytest.approx((1.25 + 1 + 1 / 24) / 2, abs=1e-3)
+
+
+def test_time_to_close_is_in_business_days_and_the_clock_leaves_out_the_pause() -> None:
+    friday, next_tuesday = date(2026, 1, 9), date(2026, 1, 13)
+    silver = view(
+        [ticket("a", friday, pqrs_type="queja")],
+        moves=moved("a", ("ON_HOLD", friday), ("CLOSED", next_tuesday)),
+    )
+    ((days, clock),) = counted(silver, KPI_CLOSE_TIME_DAILY, "mean_days", "mean_clock_days")
+    assert days == pytest.approx(1 + 1 / 24, abs=1e-3)  # a weekend, and Epiphany on the Monday
+    assert clock == pytest.approx(0, abs=1e-3)
+
+
+def test_the_snapshot_has_every_ticket_as_it_stands() -> None:
+    silver = view(
+        [ticket("a", pqrs_type="queja", priority="alta"), ticket("b", TUESDAY)],
+        answers=[answer("b", "baja", task="prioridad")],
+        moves=moved("a", ("CLOSED", TUESDAY), ("REOPENED", WEDNESDAY)),
+    )
+    columns = ["ticket_id", "state", "is_open", "priority", "reopened", "sla_term_days"]
+    assert counted(silver, TICKETS_SNAPSHOT, *columns) == [
+        ("a", "REOPENED", True, "alta", 1, 10),
+        ("b", "RECEIVED", True, "baja", 0, None),
+    ]
+    assert counted(silver, TICKETS_SNAPSHOT, "closed_at") == [(None,), (None,)]
+
+
+def test_the_flow_counts_the_changes_that_keep_the_machine_and_warns_of_others() -> None:
+    moves = moved("a", ("RADICATED", MONDAY), ("CLASSIFIED", TUESDAY))
+    broken = {**moves[0], "event_id": "x", "status_from": "CLOSED", "status_to": "ARCHIVED"}
+    silver = view([ticket("a")], moves=[*moves, broken])
+    found = counted(silver, STATUS_FLOW, "day", "status_from", "status_to", "transitions")
+    assert found == [
+        (MONDAY, "RECEIVED", "RADICATED", 1),
+        (TUESDAY, "RADICATED", "CLASSIFIED", 1),
+    ]
+    results = check_gold(count_gold(silver, RUN), silver)
+    assert [(r.severity, r.observed) for r in results if not r.passed] == [
+        ("warning", "2 transitions")
+    ]
+
+
+def test_review_waits_until_a_label_comes() -> None:
+    later = AT + timedelta(days=2)
+    silver = view(
+        [ticket(name) for name in "abc"],
+        answers=[
+            answer("a", "queja", decision="review"),
+            answer("b", "queja", decision="audit", inference_timestamp=later),
+            answer("c", "queja"),
+        ],
+        labels=[{**label("b", "queja"), "responded_at": later}],
+    )
+    columns = ["sent", "answered", "waiting", "mean_wait_days", "oldest_wait_days"]
+    assert counted(silver, KPI_REVIEW_DAILY, *columns) == [(2, 1, 1, 2.0, 2.0)]
+
+
+def test_accuracy_is_estimated_from_the_audit_alone_and_says_how_sure_it_is() -> None:
+    audit = {"decision": "audit"}
+    silver = view(
+        [ticket("a"), ticket("b"), ticket("c", TUESDAY), ticket("d")],
+        answers=[
+            answer("a", "queja", **audit),
+            answer("b", "queja", **audit),
+            answer("c", "queja", **audit, day=TUESDAY),
+            answer("d", "queja", decision="review"),
+        ],
+        labels=[label("a", "queja"), label("b", "reclamo"), label("c", "queja"), label("d", "x")],
+    )
+    columns = ["day", "audited", "agreed", "accuracy"]
+    found = counted(silver, KPI_ACCURACY_DAILY, *columns)
+    assert found == [(MONDAY, 2, 1, 0.5), (TUESDAY, 3, 2, pytest.approx(2 / 3))]
+    for low, share, high in counted(
+        silver, KPI_ACCURACY_DAILY, "accuracy_low", "accuracy", "accuracy_high"
+    ):
+        assert 0 < low < share < high < 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(silvers())
+def test_every_table_agrees_with_silver_and_comes_out_the_same_again(silver: SilverView) -> None:
+    figures = count_gold(silver, RUN)
+    assert [r for r in check_gold(figures, silver) if not r.passed] == []
+    shuffled = {
+        name: getattr(silver, name).sample(fraction=1, shuffle=True, seed=7)
+        for name in ("tickets", "status_events", "classifications", "labels", "messages")
+    }
+    again = count_gold(replace(silver, **shuffled), RUN)
+    assert all(again[contract].equals(rows) for contract, rows in figures.items())
+
+
+@pytest.mark.parametrize("contract", GOLD, ids=str)
+def test_a_number_that_was_tampered_with_does_not_pass(contract: Contract) -> None:
+    silver = view(
+        [ticket(name, pqrs_type="queja") for name in "abc"],
+        answers=[answer("a", "queja", decision="audit"), answer("b", "queja", decision="review")],
+        labels=[label("a", "queja")],
+        moves=[*moved("a", ("CLOSED", TUESDAY)), *moved("b", ("RADICATED", MONDAY))],
+    )
+    figures = dict(count_gold(silver, RUN))
+    rows = figures[contract]
+    figures[contract] = pa.concat_tables([rows, rows])
+    if contract is KPI_ACCURACY_DAILY:
+        figures[contract] = rows.set_column(
+            rows.schema.get_field_index("agreed"), "agreed", pa.array([9] * len(rows), pa.int64())
+        )
+    assert any(not r.passed for r in check_gold(figures, silver))
