@@ -6,6 +6,7 @@ import csv
 import io
 import json
 
+import polars as pl
 import pytest
 
 from pipelines.demo_corpus import (
@@ -21,6 +22,7 @@ from pipelines.demo_corpus import (
     labelled_history,
     requests_of,
 )
+from pipelines.sequences import CHANGE, in_sequence
 
 
 def test_every_request_goes_to_one_tenant_and_one_part() -> None:
@@ -51,3 +53,12 @@ def test_the_plain_texts_have_the_columns_they_are_mapped_by() -> None:
     rows = list(csv.DictReader(io.StringIO(as_texts(SERVICIOS, Part.HISTORY))))
     assert len(rows) == len(requests_of(SERVICIOS, Part.HISTORY))
     assert set(TEXT_COLUMNS.values()) == set(rows[0])
+
+
+def test_every_change_of_state_keeps_the_machine() -> None:
+    lines = as_events(ALCALDIA, Part.WEEK).splitlines()[:-4]
+    events = [json.loads(line) for line in lines]
+    moved = [event for event in events if event["event_type"] == "STATUS_CHANGED"]
+    changes = pl.DataFrame([{**event, **event["data"]} for event in moved])
+    known = changes.with_columns(pl.col("ts").str.to_datetime(time_zone="UTC"))
+    assert len(in_sequence(known.select(CHANGE))) == len(moved)

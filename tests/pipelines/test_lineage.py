@@ -61,8 +61,7 @@ class Lake:
 
     def rows(self, contract: Contract, run: str) -> list[dict[str, Any]]:
         found = self.ports.store.scan(contract.table, self.quick.NORTE, run_id=self.runs[run])
-        assert found is not None
-        rows: list[dict[str, Any]] = found.to_pylist()
+        rows: list[dict[str, Any]] = [] if found is None else found.to_pylist()
         return rows
 
     def raw_path(self, name: str) -> str:

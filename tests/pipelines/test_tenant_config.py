@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from features.embed import EMBEDDING_MODEL, QUERY_PROMPT, EmbeddingChoice
+from lakehouse.control.tenants import TenantConfig
 from lakehouse.errors import ConfigurationError
 from lakehouse.tenancy import TenantContext
-from pipelines.tenant_config import default_config, tasks_of
+from pipelines.sla_terms import SlaTerms
+from pipelines.tenant_config import default_config, tasks_of, terms_of
 
 NORTE = TenantContext.parse("norte")
 
@@ -33,3 +36,30 @@ def test_its_prompt_may_be_named_too() -> None:
 def test_an_embedding_that_cannot_be_read_is_refused(embedding: object) -> None:
     with pytest.raises(ConfigurationError, match="embedding"):
         chosen(embedding)
+
+
+def test_terms_are_the_defaults_with_what_the_tenant_says_and_who_said_so() -> None:
+    values = {**default_config(), "sla": {"business_days": {"queja": 15, "tutela": 2}}}
+    terms = terms_of(TenantConfig(4, values))
+    assert terms.days == {
+        "peticion": 15,
+        "queja": 15,
+        "reclamo": 8,
+        "sugerencia": 20,
+        "tutela": 2,
+    }
+    assert str(terms).startswith("v4: peticion 15, queja 15")
+    assert terms_of(None) == terms_of(TenantConfig(1, {"tasks": values["tasks"]})) == SlaTerms()
+
+
+def test_terms_survive_the_plan_and_an_old_plan_was_made_under_the_defaults() -> None:
+    terms = SlaTerms({"queja": 15}, version=4)
+    assert SlaTerms.planned({"sla": msgspec.to_builtins(terms)}) == terms
+    assert SlaTerms.planned({"versions": {}}) == SlaTerms()
+
+
+@pytest.mark.parametrize("days", [0, -1, 1.5, 900])
+def test_a_term_that_is_not_a_number_of_days_is_refused(days: float) -> None:
+    values = {**default_config(), "sla": {"business_days": {"queja": days}}}
+    with pytest.raises(ConfigurationError, match=r"sla\.business_days\.queja"):
+        terms_of(TenantConfig(1, values))
