@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
@@ -33,7 +33,8 @@ from lakehouse.tenancy import TenantContext
 from pipelines.catalogue import refresh_catalogue
 from pipelines.plan import NO_ENRICHMENT, RUN_KIND, RunPlan
 from pipelines.reproduce import rehearsing
-from pipelines.run import PlannedRun, RunPorts, Step, contents_of, perform, publish_gold
+from pipelines.run import PlannedRun, RunPorts, Step, contents_of, perform, publish_gold, terms_now
+from pipelines.sla_terms import SlaTerms
 from pipelines.steps import OnStep, unobserved, write
 
 BACKFILL_KIND = "backfill"
@@ -83,11 +84,12 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class BackfillPlan:
-    """A layer, its days, and the chunks in which something is missing."""
+    """A layer, its days, the chunks in which something is missing, and the legal terms of Gold."""
 
     layer: Layer
     days: Days
     chunks: tuple[Chunk, ...]
+    sla: SlaTerms = field(default_factory=SlaTerms)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -175,7 +177,7 @@ def plan_backfill(
         if new:
             found.append(Chunk(name, rows, new))
     tell(len(candidates), len(candidates))
-    return Backfill(run, BackfillPlan(layer, days, tuple(found)))
+    return Backfill(run, BackfillPlan(layer, days, tuple(found), terms_now(run.tenant, ports)))
 
 
 def carry_out(
@@ -338,7 +340,8 @@ class _Gold:
         versions = _versions(run, ports)
         with scratch() as lake:
             store = RehearsalStore(ports.store, lake, run.run_id, versions)
-            publish_gold(run, rehearsing(ports, store), versions[str(LABELS.table)], unobserved)
+            labels_at, terms = versions[str(LABELS.table)], terms_now(run.tenant, ports)
+            publish_gold(run, rehearsing(ports, store), labels_at, terms, unobserved)
             counted = {contract: _own_rows(contract, run, lake) for contract in GOLD}
         return {
             contract: _changed(days.of(rows), days.of(_newest(contract, run, ports)))
@@ -348,7 +351,8 @@ class _Gold:
     def add(
         self, name: str, missing: Missing, run: RunContext, ports: RunPorts, on_step: OnStep
     ) -> None:
-        publish_gold(run, ports, _versions(run, ports)[str(LABELS.table)], on_step)
+        labels_at = _versions(run, ports)[str(LABELS.table)]
+        publish_gold(run, ports, labels_at, terms_now(run.tenant, ports), on_step)
 
 
 _LAYERS: Mapping[Layer, _Layer] = {

@@ -128,8 +128,7 @@ def snapshot(counting: Counting) -> pl.DataFrame:
     """Give every ticket as it stands; one without a change is RECEIVED since its creation."""
     over = pl.max_horizontal(pl.col("elapsed") - pl.col("term"), pl.lit(0, pl.Int64))
     return (
-        counting.typed.rename({"day": "created_day"})
-        .join(counting.clocks, on="ticket_id", how="left")
+        counting.typed.join(counting.clocks, on="ticket_id", how="left")
         .join(first_responses(counting), on="ticket_id", how="left")
         .with_columns(pl.col("state").fill_null(TicketState.RECEIVED.value))
         .with_columns(

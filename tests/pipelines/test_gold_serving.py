@@ -51,7 +51,7 @@ def asked(postgres: Postgres, run: RunContext, query: str) -> list[tuple[Any, ..
 def one_ticket(name: str, **values: Any) -> dict[str, Any]:
     given = {
         "ticket_id": name,
-        "created_day": MONDAY,
+        "day": MONDAY,
         "pqrs_type": "queja",
         "priority": "alta",
         "source_channel": "email",

@@ -33,7 +33,7 @@ CREATE TABLE gold.kpi_close_time_daily (
 CREATE TABLE gold.tickets_snapshot (
     tenant_id text NOT NULL, run_id text NOT NULL,
     ticket_id text NOT NULL,
-    created_day date NOT NULL,
+    day date NOT NULL,
     pqrs_type text NOT NULL, priority text NOT NULL, source_channel text NOT NULL,
     geo_region text NOT NULL, geo_municipio text, dane_city_code text,
     state text NOT NULL, is_open boolean NOT NULL,
