@@ -44,7 +44,7 @@ from pipelines.enrich import ModelSteps
 from pipelines.lineage_walk import LineagePorts
 from pipelines.reproduce import Reproduction, reproduce
 from pipelines.run import RunPorts, Tell, tell_nobody
-from pipelines.run_events import RunEvents
+from pipelines.run_events import Deferred, RunEvents
 from pipelines.sql import SqlPorts
 from pipelines.tenant_config import tasks_of
 from registry.refs import Registry
@@ -166,7 +166,7 @@ class Platform:
             postgres=self.postgres,
             models=ModelSteps(embed=embed_step, classify=classify_step),
             cluster=self.cluster,
-            events=self.events,
+            events=Deferred(lambda: self.events),
             maintenance=self.maintenance,
         )
 

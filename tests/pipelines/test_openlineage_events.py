@@ -26,7 +26,7 @@ from lakehouse.tenancy import TenantContext
 from pipelines.ingest import RawStore, ingest
 from pipelines.openlineage_events import EventPorts, OpenLineageEvents, open_events
 from pipelines.run import RunPorts, Step, run_tenant
-from pipelines.run_events import Silent
+from pipelines.run_events import Deferred, Silent
 from pipelines.source_files import SourceFile
 
 HELPER = Path(__file__).with_name("killable.py")
@@ -182,6 +182,23 @@ def test_a_step_that_fails_is_told_as_failed_and_its_error_goes_on(town: Town) -
 def test_a_folder_that_cannot_be_written_stops_no_run(town: Town) -> None:
     (town.folder / "openlineage").write_text("no es una carpeta", encoding="utf-8")
     town.run(town.events_to(send=False))
+
+
+def test_events_are_opened_at_the_first_step_and_once(town: Town) -> None:
+    opened: list[OpenLineageEvents] = []
+
+    def open_once() -> OpenLineageEvents:
+        opened.append(town.events_to(send=False))
+        return opened[-1]
+
+    events = Deferred(open_once)
+    assert opened == []
+    run = RunContext.begin(town.tenant, kind="run", at=town.quick.FIRST)
+    for step in ("silver", "gold"):
+        with events.step(run, step):
+            pass
+    assert len(opened) == 1
+    assert len(town.kept()) == 4
 
 
 def test_nothing_is_told_where_it_is_disabled(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
