@@ -34,6 +34,7 @@ def guard(house: Path, *command: str) -> subprocess.CompletedProcess[str]:
         ("pipelines/onboard.py", "import argilla", "argilla enters through labeling"),
         ("serving/cli/lineage.py", "import openlineage.client", "openlineage enters through"),
         ("monitoring/drift.py", "import labeling.queue", "imports only go down"),
+        ("pipelines/sql.py", "import duckdb", "deltalake and duckdb through"),
     ],
 )
 def test_an_import_that_breaks_a_rule_is_found(
