@@ -21,7 +21,8 @@ from contracts.contract import Contract
 from contracts.tables import BRONZE, GOLD, LABELS, PQRS_EVENTS, SILVER
 from lakehouse.control.backfills import BackfillLog
 from lakehouse.control.catalogue import TableCatalogue
-from lakehouse.control.runs import RunRecord, RunStatus
+from lakehouse.control.postgres import Postgres
+from lakehouse.control.runs import RunLog, RunStatus
 from lakehouse.data.content import content_of
 from lakehouse.data.history import VersionedTableStore
 from lakehouse.data.rehearsal import RehearsalStore
@@ -145,10 +146,14 @@ def alone(tenant: TenantContext, ports: RunPorts) -> Iterator[None]:
         yield
 
 
-def unfinished(tenant: TenantContext, ports: RunPorts) -> Backfill | None:
-    """Return the backfill that was paused or killed, if there is one."""
-    record = ports.log.unfinished(tenant, BACKFILL_KIND)
-    return None if record is None else _as_it_is(record, ports)
+def unfinished(tenant: TenantContext, postgres: Postgres) -> Backfill | None:
+    """Return the backfill that is at work, or was paused or killed, if there is one."""
+    record = RunLog(postgres).unfinished(tenant, BACKFILL_KIND)
+    if record is None:
+        return None
+    state = BackfillLog(postgres).state(tenant, record.run.run_id)
+    plan = BackfillPlan.of(record.plan)
+    return Backfill(record.run, plan, state.chunks_done, state.paused)
 
 
 def plan_backfill(
@@ -208,12 +213,6 @@ def carry_out(
     tell(len(plan.chunks), len(plan.chunks))
     _close(run, plan.layer, ports)
     return replace(backfill, chunks_done=len(plan.chunks), paused=False)
-
-
-def _as_it_is(record: RunRecord, ports: RunPorts) -> Backfill:
-    state = BackfillLog(ports.postgres).state(record.run.tenant, record.run.run_id)
-    plan = BackfillPlan.of(record.plan)
-    return Backfill(record.run, plan, state.chunks_done, state.paused)
 
 
 def _close(run: RunContext, layer: Layer, ports: RunPorts) -> None:

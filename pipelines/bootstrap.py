@@ -214,6 +214,7 @@ class Platform:
         """Open an empty lake in a folder that goes away with the block."""
         from lakehouse.data.delta import DeltaTableStore
 
+        self.home.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="scratch-", dir=self.home) as folder:
             yield DeltaTableStore(LakeRoot(folder))
 

@@ -64,7 +64,7 @@ def backfill(
     of_tenant = platform.tenant(tenant)
     ports = platform.run_ports
     with alone(of_tenant, ports):
-        _refuse_second(of_tenant, ports)
+        _refuse_second(of_tenant, platform.postgres)
         with _chunks_shown("looking for what is missing") as tell:
             found = plan_backfill(
                 of_tenant,
@@ -98,7 +98,7 @@ def resume(tenant: OfTenant, as_json: AsJson = False) -> None:
     of_tenant = platform.tenant(tenant)
     ports = platform.run_ports
     with alone(of_tenant, ports):
-        found = _unfinished(of_tenant, ports)
+        found = _unfinished(of_tenant, platform.postgres)
         BackfillLog(ports.postgres).pause(of_tenant, found.run.run_id, paused=False)
         with _chunks_shown("adding what is missing") as tell:
             found = carry_out(found, ports, platform.scratch_lake, tell=tell)
@@ -118,7 +118,7 @@ def pause(tenant: OfTenant, as_json: AsJson = False) -> None:
 
     platform = open_platform()
     of_tenant = platform.tenant(tenant)
-    found = _unfinished(of_tenant, platform.run_ports)
+    found = _unfinished(of_tenant, platform.postgres)
     BackfillLog(platform.postgres).pause(of_tenant, found.run.run_id, paused=True)
     _show(tenant, replace(found, paused=True), as_json)
 
@@ -132,14 +132,14 @@ def status(tenant: OfTenant, as_json: AsJson = False) -> None:
     from pipelines.bootstrap import open_platform
 
     platform = open_platform()
-    _show(tenant, _unfinished(platform.tenant(tenant), platform.run_ports), as_json)
+    _show(tenant, _unfinished(platform.tenant(tenant), platform.postgres), as_json)
 
 
-def _unfinished(tenant: Any, ports: Any) -> Any:
+def _unfinished(tenant: Any, postgres: Any) -> Any:
     from pipelines.backfill import unfinished
     from pipelines.errors import NothingToDoError
 
-    found = unfinished(tenant, ports)
+    found = unfinished(tenant, postgres)
     if found is None:
         msg = (
             f"tenant '{tenant.tenant_id}' has no unfinished backfill; "
@@ -149,11 +149,11 @@ def _unfinished(tenant: Any, ports: Any) -> Any:
     return found
 
 
-def _refuse_second(tenant: Any, ports: Any) -> None:
+def _refuse_second(tenant: Any, postgres: Any) -> None:
     from lakehouse.errors import InputError
     from pipelines.backfill import unfinished
 
-    left = unfinished(tenant, ports)
+    left = unfinished(tenant, postgres)
     if left is not None:
         msg = (
             f"backfill '{left.run.run_id}' is not over: go on with `plata backfill resume --tenant "

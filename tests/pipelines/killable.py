@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,8 +37,9 @@ from lakehouse.compute.batches import Step as BatchStep
 from lakehouse.control.landings import LandingIndex
 from lakehouse.control.migrate import migrate
 from lakehouse.control.postgres import Postgres
-from lakehouse.control.runs import RunLog
+from lakehouse.control.runs import RunLog, TenantBusyError
 from lakehouse.control.tenants import TenantDirectory
+from lakehouse.data import storage
 from lakehouse.data.delta import DeltaTableStore
 from lakehouse.data.storage import FileStore, LakeRoot
 from lakehouse.data.tables import Layer
@@ -386,17 +388,6 @@ def _die_at(place: str) -> Callable[[str], None]:
     return on_step
 
 
-def kill_at(server: str, folder: Path, name: str, places: Sequence[str]) -> None:
-    """In a copy of its own, kill the second run at each place in turn, then let it end.
-
-    Writes one line: how each attempt ended.
-    """
-    url, lake = copied(server, folder, name)
-    died = [_in_child(lambda at=place: second_run(url, lake, _die_at(at))) for place in places]  # type: ignore[misc]
-    ended = _in_child(lambda: second_run(url, lake))
-    sys.stdout.write(f"{sorted(set(died))} {ended}\n")
-
-
 @contextmanager
 def scratch() -> Iterator[DeltaTableStore]:
     """Open a lake that goes away with the block."""
@@ -425,7 +416,7 @@ def _go_on(url: str, lake: Path, number: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     ports = ports_at(url, lake)
-    left = unfinished(NORTE, ports)
+    left = unfinished(NORTE, ports.postgres)
     assert left is not None
     carry_out(left, ports, scratch, on_step=on_step)
 
@@ -443,6 +434,100 @@ def kill_backfill(server: str, folder: Path, name: str) -> None:
     sys.stdout.write(f"killed {deaths} times\n")
 
 
+@dataclass(frozen=True)
+class Life:
+    """A run over a seed's data, and where it is killed: files at ingest, then places of the run."""
+
+    url: str
+    lake: Path
+    seed: int
+
+    @property
+    def file(self) -> Path:
+        """The file this life ingests before it runs."""
+        return self.lake.parent / f"seed-{self.seed}.jsonl"
+
+    def ingest(self) -> None:
+        """Land the seed's file, or go on where a landing was killed."""
+        if not self.file.exists():
+            write_lines(self.file, seeded_lines(self.seed, SEEDED_TICKETS))
+        land(ports_at(self.url, self.lake), self.file, SECOND)
+
+    def run(self, on_step: Callable[[str], None] = unobserved) -> None:
+        """Run what waits, or take it up again once the lock of a dead run's connection is gone."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                second_run(self.url, self.lake, on_step)
+            except TenantBusyError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+    def die(self, point: str) -> None:
+        """Do a part of this life until `point`, and die there.
+
+        `torn/N`, `put/N`: while the Nth file is half written, right after it is in place.
+        """
+        work, _, place = point.partition(" ")
+        kind, _, number = place.partition("/")
+        if kind in ("torn", "put"):
+            _die_at_file(int(number), torn=kind == "torn")
+        if work == "ingest":
+            self.ingest()
+        else:
+            self.run(_die_at(place))
+
+
+SEEDED_TICKETS = 25
+
+
+def _die_at_file(number: int, *, torn: bool) -> None:
+    """Make this process die at the Nth file that it puts into the lake."""
+    whole = storage._replace
+    left = [number]
+
+    def replace(target: Path, content: bytes | memoryview | Path) -> None:
+        left[0] -= 1
+        if left[0] == 0 and torn:
+            data = content.read_bytes() if isinstance(content, Path) else bytes(content)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft = target.with_name(f".{target.name}.killed.tmp")
+            draft.write_bytes(data[: len(data) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        whole(target, content)
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    storage._replace = replace
+
+
+def live(server: str, folder: Path, name: str, seed: int) -> Whole:
+    """Live a seed's life without a death."""
+    life = Life(*copied(server, folder, name), seed)
+    places: list[str] = []
+    life.ingest()
+    life.run(places.append)
+    return Whole(tables(life.url, life.lake), places)
+
+
+def kill_life(server: str, folder: Path, name: str, seed: int, points: Sequence[str]) -> None:
+    """In a copy of its own, kill a seed's life at each point in turn, then let it end.
+
+    Writes one line: which points it outlived, and how it ended.
+    """
+    life = Life(*copied(server, folder, name), seed)
+    codes = [_in_child(partial(life.die, p)) for p in points if p.startswith("ingest ")]
+    ingested = _in_child(life.ingest)
+    codes += [_in_child(partial(life.die, p)) for p in points if p.startswith("run ")]
+    ended = _in_child(life.run)
+    by_point = zip(points, codes, strict=True)
+    alive = [f"{p}: {code}" for p, code in by_point if code != -signal.SIGKILL]
+    sys.stdout.write(f"outlived {alive}, ended {ingested} {ended}\n")
+
+
 def program(server: str, folder: Path, name: str, *words: str) -> subprocess.Popen[str]:
     """Run this file as a program."""
     command = [sys.executable, __file__, server, str(folder), name, *words]
@@ -454,4 +539,4 @@ if __name__ == "__main__":
     if sys.argv[4:] == ["--backfill"]:
         kill_backfill(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
     else:
-        kill_at(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4:])
+        kill_life(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5:])

@@ -120,7 +120,7 @@ def test_a_backfill_killed_at_any_write_and_resumed_adds_everything_once(
     process = killable.program(server, prepared, "killed-backfill", "--backfill")
     assert process.communicate()[0] == "killed 4 times\n"
     after = killable.ports_at(f"{server}/killed-backfill", prepared / "killed-backfill" / "lake")
-    assert unfinished(killable.NORTE, after) is None
+    assert unfinished(killable.NORTE, after.postgres) is None
     assert content(after, killable) == content(ports, killable)
 
 
@@ -139,7 +139,7 @@ def test_a_backfill_told_to_pause_stops_before_its_next_chunk_and_goes_on_later(
 
     stopped = carry_out(begun, ports, killable.scratch, on_step=pause)
     assert (stopped.paused, stopped.over, stopped.chunks_done) == (True, False, 1)
-    left = unfinished(killable.NORTE, ports)
+    left = unfinished(killable.NORTE, ports.postgres)
     assert left == stopped
     log.pause(killable.NORTE, begun.run.run_id, paused=False)
     assert carry_out(left, ports, killable.scratch).over

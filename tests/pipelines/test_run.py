@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,33 +12,6 @@ from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, QUARANTINE
 from lakehouse.control.runs import RunStatus, TenantBusyError
 from pipelines.errors import NothingToDoError
 from pipelines.run import run_bronze, run_gold, run_silver, run_tenant
-
-
-def test_a_run_killed_once_anywhere_in_a_step_leaves_the_same_tables(
-    killable: ModuleType, server: str, prepared: Path, whole: Any
-) -> None:
-    places = (
-        next(place for place in whole.places if place.startswith("after bronze_pqrs_events")),
-        "after silver_embeddings/embeddings/00000",
-    )
-    for number, place in enumerate(places):
-        name = f"killed-{number}"
-        process = killable.program(server, prepared, name, place)
-        assert process.communicate()[0] == f"[{-signal.SIGKILL}] 0\n"
-        found = killable.tables(f"{server}/{name}", prepared / name / "lake")
-        assert found == whole.found, place
-
-
-def test_a_run_killed_before_every_write_one_after_the_other_leaves_the_same_tables(
-    killable: ModuleType, server: str, prepared: Path, whole: Any
-) -> None:
-    """Between two writes nothing changes, so the places before each stand for those after."""
-    places = [place for place in whole.places if place.startswith("before")]
-    assert len(places) * 2 == len(set(whole.places)) >= 30
-    process = killable.program(server, prepared, "everywhere", *places)
-    assert process.communicate()[0] == f"[{-signal.SIGKILL}] 0\n"
-    found = killable.tables(f"{server}/everywhere", prepared / "everywhere" / "lake")
-    assert found == whole.found
 
 
 def test_a_run_with_nothing_waiting_is_no_run(

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 import typer
+from deltalake import DeltaTable
 from typer.testing import CliRunner
 
 from infra.embedded.endpoints import Endpoints
@@ -23,7 +24,7 @@ from pipelines import bootstrap
 from pipelines.bootstrap import Platform
 from pipelines.errors import NothingToDoError
 from pipelines.tenant_config import default_config
-from serving.cli import data, runs
+from serving.cli import backfill, data, runs
 
 QUICK = Path(__file__).parents[1] / "pipelines" / "killable.py"
 
@@ -62,6 +63,7 @@ def plata() -> Plata:
     app = typer.Typer()
     data.register(app)
     app.add_typer(runs.app, name="runs")
+    app.add_typer(backfill.app, name="backfill")
 
     def call(*words: str) -> Any:
         result = CliRunner().invoke(app, [*words, "--json"])
@@ -106,6 +108,28 @@ def test_texts_go_from_a_file_to_gold_and_are_found_again(
     shown = plata("runs", "show", run_id, "-t", tenant)
     assert shown["manifest"]["pins"]["tipo.champion"] == f"models:/{tenant}.tipo/2"
     assert all(check["passed"] for check in shown["quality"])
+
+
+def test_a_run_is_computed_again_and_rows_that_were_lost_come_back(
+    plata: Plata, tenant: str, tmp_path: Path
+) -> None:
+    plata("ingest", texts(tmp_path), "-t", tenant, "-s", "portal", "--map", "text=texto")
+    run_id = plata("bronze", "-t", tenant)["run_id"]
+    plata("silver", "-t", tenant)
+    plata("gold", "-t", tenant)
+    again = plata("runs", "reproduce", run_id, "-t", tenant)
+    assert (again["of_run"], again["agrees"]) == (run_id, True)
+
+    wanted = ["--from", "2020-01-01", "--to", "2100-01-01", "--layer", "bronze"]
+    assert plata("backfill", "-t", tenant, *wanted)["chunks"] == []
+    lost = DeltaTable(str(tmp_path / "lake" / tenant / "bronze" / "pqrs_events"))
+    lost.restore(0)
+    (chunk,) = plata("backfill", "-t", tenant, *wanted, "--plan")["chunks"]
+    assert chunk["new"] == {"bronze_pqrs_events": 6}
+    assert plata("backfill", "-t", tenant, *wanted)["over"] is True
+    assert plata("backfill", "-t", tenant, *wanted)["chunks"] == []
+    with pytest.raises(NothingToDoError, match="no unfinished backfill"):
+        plata("backfill", "status", "-t", tenant)
 
 
 def test_nothing_waiting_is_said_and_is_no_error(plata: Plata, tenant: str) -> None:
