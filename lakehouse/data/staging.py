@@ -35,8 +35,11 @@ _SAMPLE_VALUES = 1000
 
 
 def partition_columns(schema: pa.Schema) -> list[str]:
-    """Return the columns a table of this shape is partitioned by."""
-    return [name for name in PARTITION_COLUMNS if name in schema.names]
+    """Return the columns a table of this shape is partitioned by: all of them, or none.
+
+    Gold has a day but no source: a few thousand rows in a file a day would be all overhead.
+    """
+    return list(PARTITION_COLUMNS) if set(PARTITION_COLUMNS) <= set(schema.names) else []
 
 
 def encode_files(
