@@ -57,7 +57,7 @@ class DeltaTableHistory:
         files = pa.table(opened.get_add_actions(flatten=True))
         newest = self._newest_run(table, tenant, opened.version())
         metadata = opened.metadata()
-        days = files["partition.day"] if "partition.day" in files.column_names else None
+        days = [n for n in ("partition.day", "max.day") if n in files.column_names]
         return TableState(
             version=opened.version(),
             location=self._root.table_uri(table, tenant),
@@ -66,7 +66,7 @@ class DeltaTableHistory:
             size_bytes=pc.sum(files["size_bytes"]).as_py() or 0,
             written_at=newest.at,
             last_run=newest.run_id,
-            newest_day=None if days is None else pc.max(days).as_py(),
+            newest_day=pc.max(files[days[0]]).as_py() if days else None,
             partitions=tuple(metadata.partition_columns),
             properties=tuple(sorted(metadata.configuration.items())),
         )

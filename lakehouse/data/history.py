@@ -48,7 +48,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """One version as a whole. `newest_day` is null in a table without that partition.
+    """One version as a whole. `newest_day` is null in a table without a `day`.
 
     `written_at` and `last_run` are of the newest run's commit: maintenance makes nothing fresh.
     """
