@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow.fs as pafs
 import pytest
@@ -72,6 +74,18 @@ def local_settings(home: Path) -> Settings:
         prefect_api_url=None,
         dask_address=None,
     )
+
+
+@pytest.fixture(scope="session")
+def killable() -> ModuleType:
+    """The program of runs with quick models, which tests import and also start to be killed."""
+    spec = spec_from_file_location("killable", Path(__file__).parent / "pipelines" / "killable.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules["killable"] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

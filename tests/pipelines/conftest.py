@@ -1,28 +1,13 @@
-"""A prepared lake and database, real and quick, that many tests copy and run on."""
+"""A prepared lake and database, real and killable, that many tests copy and run on."""
 
 from __future__ import annotations
 
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import psycopg
 import pytest
-
-HELPER = Path(__file__).with_name("killable.py")
-
-
-@pytest.fixture(scope="session")
-def killable() -> ModuleType:
-    spec = spec_from_file_location("killable", HELPER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["killable"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, date, datetime, timedelta
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
@@ -31,19 +29,6 @@ from pipelines.catalogue import (
     versions_at,
 )
 from pipelines.run import RunPorts
-
-HELPER = Path(__file__).with_name("killable.py")
-
-
-@pytest.fixture(scope="module")
-def killable() -> ModuleType:
-    spec = spec_from_file_location("killable", HELPER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["killable"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import unquote
@@ -30,7 +29,6 @@ from pipelines.simulator.config import read_simulation
 from pipelines.simulator.stream import simulate
 from pipelines.source_files import SourceFile
 
-HELPER = Path(__file__).with_name("killable.py")
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 ALLOWED_SHARE = 0.15
 
@@ -68,23 +66,12 @@ class Simulated:
 
 
 @pytest.fixture(scope="module")
-def quick() -> ModuleType:
-    spec = spec_from_file_location("killable", HELPER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["killable"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
 def city(
-    quick: ModuleType, postgres_url: str, tmp_path_factory: pytest.TempPathFactory
+    killable: ModuleType, postgres_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Simulated:
     folder = tmp_path_factory.mktemp("ciudad")
     tenant = TenantContext.parse(f"s{uuid4().hex[:10]}")
-    ports: RunPorts = quick.ports_at(postgres_url, folder / "lake")
+    ports: RunPorts = killable.ports_at(postgres_url, folder / "lake")
     TenantDirectory(ports.postgres).create(tenant, name="Ciudad")
     lines = folder / "events.jsonl"
     with lines.open("wb") as sink:
@@ -94,7 +81,7 @@ def city(
     ingest(SourceFile.find(lines), tenant, source="sim", mapping=None, raw=raw, at=AT)
     told = EventPorts(ports.store, ports.landings, ports.log)
     events = OpenLineageEvents(str(folder / "lake"), folder / "openlineage", told, send=False)
-    run_tenant(tenant, quick.tasks(), replace(ports, events=events), at=AT)
+    run_tenant(tenant, killable.tasks(), replace(ports, events=events), at=AT)
     return Simulated(tenant, ports, folder)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,19 +27,7 @@ from pipelines.run import RunPorts, Step, run_tenant
 from pipelines.run_events import Deferred, Silent
 from pipelines.source_files import SourceFile
 
-HELPER = Path(__file__).with_name("killable.py")
 WORDS = "Cobro repetido en la factura"
-
-
-@pytest.fixture(scope="module")
-def quick() -> ModuleType:
-    spec = spec_from_file_location("killable", HELPER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["killable"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(autouse=True)
@@ -53,15 +39,15 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 class Town:
     """A tenant with a file that waits, and what one run of it told."""
 
-    def __init__(self, quick: ModuleType, url: str, folder: Path) -> None:
-        self.quick, self.folder = quick, folder
+    def __init__(self, killable: ModuleType, url: str, folder: Path) -> None:
+        self.killable, self.folder = killable, folder
         self.tenant = TenantContext.parse(f"o{uuid4().hex[:10]}")
-        self.ports: RunPorts = quick.ports_at(url, folder / "lake")
+        self.ports: RunPorts = killable.ports_at(url, folder / "lake")
         TenantDirectory(self.ports.postgres).create(self.tenant, name="Eventos")
-        lines = [quick.created("o1"), quick.said("o1", WORDS), "no es JSON"]
+        lines = [killable.created("o1"), killable.said("o1", WORDS), "no es JSON"]
         raw = RawStore(self.ports.files, self.ports.landings)
-        file = SourceFile.find(quick.write_lines(folder / "a.jsonl", lines))
-        ingest(file, self.tenant, source="sim", mapping=None, raw=raw, at=quick.FIRST)
+        file = SourceFile.find(killable.write_lines(folder / "a.jsonl", lines))
+        ingest(file, self.tenant, source="sim", mapping=None, raw=raw, at=killable.FIRST)
 
     def events_to(self, *, send: bool) -> OpenLineageEvents:
         ports = EventPorts(self.ports.store, self.ports.landings, self.ports.log)
@@ -71,7 +57,10 @@ class Town:
 
     def run(self, events: Any) -> None:
         ports = replace(self.ports, events=events)
-        assert run_tenant(self.tenant, self.quick.tasks(), ports, at=self.quick.FIRST) is not None
+        assert (
+            run_tenant(self.tenant, self.killable.tasks(), ports, at=self.killable.FIRST)
+            is not None
+        )
 
     def kept(self) -> list[dict[str, Any]]:
         (file,) = (self.folder / "openlineage" / self.tenant.tenant_id).iterdir()
@@ -79,8 +68,8 @@ class Town:
 
 
 @pytest.fixture
-def town(quick: ModuleType, postgres_url: str, tmp_path: Path) -> Town:
-    return Town(quick, postgres_url, tmp_path)
+def town(killable: ModuleType, postgres_url: str, tmp_path: Path) -> Town:
+    return Town(killable, postgres_url, tmp_path)
 
 
 def test_every_step_starts_and_completes_under_one_parent_with_exact_versions(town: Town) -> None:
@@ -160,7 +149,7 @@ def test_a_server_that_never_answers_does_not_hold_a_step(
     server.hold.clear()
     monkeypatch.setenv("OPENLINEAGE_URL", server.url)
     events = town.events_to(send=True)
-    run = RunContext.begin(town.tenant, kind="run", at=town.quick.SECOND)
+    run = RunContext.begin(town.tenant, kind="run", at=town.killable.SECOND)
     began = time.monotonic()
     with events.step(run, "gold"):
         pass
@@ -171,7 +160,7 @@ def test_a_server_that_never_answers_does_not_hold_a_step(
 
 def test_a_step_that_fails_is_told_as_failed_and_its_error_goes_on(town: Town) -> None:
     events = town.events_to(send=False)
-    run = RunContext.begin(town.tenant, kind="run", at=town.quick.FIRST)
+    run = RunContext.begin(town.tenant, kind="run", at=town.killable.FIRST)
     with pytest.raises(ValueError, match="una fila"), events.step(run, "silver"):
         raise ValueError("una fila de un ciudadano")
     last = town.kept()[-1]
@@ -193,7 +182,7 @@ def test_events_are_opened_at_the_first_step_and_once(town: Town) -> None:
 
     events = Deferred(open_once)
     assert opened == []
-    run = RunContext.begin(town.tenant, kind="run", at=town.quick.FIRST)
+    run = RunContext.begin(town.tenant, kind="run", at=town.killable.FIRST)
     for step in ("silver", "gold"):
         with events.step(run, step):
             pass

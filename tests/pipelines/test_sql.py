@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,19 +19,7 @@ from lakehouse.tenancy import TenantContext
 from pipelines.run import RunPorts
 from pipelines.sql import SqlPorts, asking
 
-HELPER = Path(__file__).with_name("killable.py")
 SUR = TenantContext.parse("sur")
-
-
-@pytest.fixture(scope="module")
-def killable() -> ModuleType:
-    spec = spec_from_file_location("killable", HELPER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["killable"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

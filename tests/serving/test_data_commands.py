@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,29 +24,16 @@ from pipelines.errors import NothingToDoError
 from pipelines.tenant_config import default_config
 from serving.cli import backfill, data, runs
 
-QUICK = Path(__file__).parents[1] / "pipelines" / "killable.py"
-
 Plata = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def quick() -> ModuleType:
-    spec = spec_from_file_location("killable", QUICK)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["killable"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
 def tenant(
-    quick: ModuleType, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    killable: ModuleType, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> str:
     settings = Settings(home=tmp_path / "estado", lake_uri=str(tmp_path / "lake"))
     platform = Platform(settings, Endpoints(postgres_url=postgres_url))
-    ports = quick.ports_at(postgres_url, tmp_path / "lake")
+    ports = killable.ports_at(postgres_url, tmp_path / "lake")
     platform.__dict__.update(run_ports=ports, registry=ports.registry)
     name = f"c{uuid4().hex[:10]}"
     context = TenantContext.parse(name)

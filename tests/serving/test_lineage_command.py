@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,20 +28,8 @@ from pipelines.source_files import SourceFile
 from pipelines.tenant_config import default_config
 from serving.cli import data, lineage
 
-QUICK = Path(__file__).parents[1] / "pipelines" / "killable.py"
 AT = datetime(2026, 1, 10, tzinfo=UTC)
 WORDS = "Llevo tres días sin agua"
-
-
-@pytest.fixture(scope="module")
-def quick() -> ModuleType:
-    spec = spec_from_file_location("killable", QUICK)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["killable"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclass(frozen=True)
@@ -68,21 +54,23 @@ class Console:
 
 @pytest.fixture(scope="module")
 def plata(
-    quick: ModuleType, postgres_url: str, tmp_path_factory: pytest.TempPathFactory
+    killable: ModuleType, postgres_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Console:
     folder = tmp_path_factory.mktemp("linaje")
     lake = folder / "mi lago"
     platform = Platform(
         Settings(home=folder / "estado", lake_uri=str(lake)), Endpoints(postgres_url=postgres_url)
     )
-    ports = quick.ports_at(postgres_url, lake)
+    ports = killable.ports_at(postgres_url, lake)
     platform.__dict__.update(run_ports=ports, registry=ports.registry)
     tenant = TenantContext.parse(f"l{uuid4().hex[:10]}")
     platform.tenants.create(tenant, name="Linaje")
     platform.tenants.configure(tenant, default_config())
     names = [f"a{number}" for number in range(8)]
-    lines = [line for name in names for line in (quick.created(name), quick.said(name, WORDS))]
-    file = SourceFile.find(quick.write_lines(folder / "a.jsonl", [*lines, "no es JSON"]))
+    lines = [
+        line for name in names for line in (killable.created(name), killable.said(name, WORDS))
+    ]
+    file = SourceFile.find(killable.write_lines(folder / "a.jsonl", [*lines, "no es JSON"]))
     raw = RawStore(platform.files, platform.landings)
     ingest(file, tenant, source="sim", mapping=None, raw=raw, at=AT)
     manifest = run_tenant(tenant, platform.tasks(tenant), ports, at=AT)

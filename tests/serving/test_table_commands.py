@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,31 +30,19 @@ from pipelines.source_files import SourceFile
 from pipelines.tenant_config import default_config
 from serving.cli import lineage, sql, tables
 
-QUICK = Path(__file__).parents[1] / "pipelines" / "killable.py"
 SECRET = "Mi vecina María no paga la factura"
 
 Plata = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def quick() -> ModuleType:
-    spec = spec_from_file_location("killable", QUICK)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["killable"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
 def platform(
-    quick: ModuleType, postgres_url: str, tmp_path_factory: pytest.TempPathFactory
+    killable: ModuleType, postgres_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Platform:
     folder = tmp_path_factory.mktemp("tables")
     settings = Settings(home=folder / "estado", lake_uri=str(folder / "lake"))
     made = Platform(settings, Endpoints(postgres_url=postgres_url))
-    ports = quick.ports_at(postgres_url, folder / "lake")
+    ports = killable.ports_at(postgres_url, folder / "lake")
     made.__dict__.update(run_ports=ports, registry=ports.registry)
     return made
 
