@@ -81,3 +81,13 @@ class TicketState(StrEnum):
     CLOSED = "CLOSED"
     ARCHIVED = "ARCHIVED"
     REOPENED = "REOPENED"
+
+
+class EntityKind(StrEnum):
+    """What a text may name that is worth finding."""
+
+    FECHA = "fecha"
+    MONTO = "monto"
+    RADICADO = "radicado"
+    LUGAR = "lugar"
+    ORGANIZACION = "organizacion"

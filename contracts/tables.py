@@ -18,6 +18,7 @@ SILVER_QUARANTINE = load("silver_quarantine")
 ATTACHMENTS = load("silver_attachments")
 CLASSIFICATIONS = load("silver_classifications")
 EMBEDDINGS = load("silver_embeddings")
+ENTITIES = load("silver_entities")
 LABELS = load("silver_labels")
 
 KPI_VOLUME_DAILY = load("gold_kpi_volume_daily")
@@ -41,6 +42,7 @@ SILVER = (
     ATTACHMENTS,
     CLASSIFICATIONS,
     EMBEDDINGS,
+    ENTITIES,
     LABELS,
 )
 GOLD = (

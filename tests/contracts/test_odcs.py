@@ -10,8 +10,8 @@ import yaml
 from contracts.contract import Contract
 from contracts.errors import ContractFileError, UnknownContractError
 from contracts.odcs import CLASSIFICATIONS, load, read_contract, shipped
-from contracts.pqrs import Channel, EventType, PqrsType, Priority, TicketState
-from contracts.tables import BRONZE, GOLD, PQRS_EVENTS, SILVER, TICKETS
+from contracts.pqrs import Channel, EntityKind, EventType, PqrsType, Priority, TicketState
+from contracts.tables import BRONZE, ENTITIES, GOLD, PQRS_EVENTS, SILVER, TICKETS
 
 FOLDER = Path("contracts")
 SMALL = """\
@@ -128,7 +128,7 @@ def test_gold_holds_nothing_personal(contract: Contract) -> None:
 
 
 def test_citizens_words_are_personal_wherever_they_stand() -> None:
-    words = {"subject", "text", "explanation", "external_id"}
+    words = {"subject", "text", "explanation", "external_id", "value"}
     for contract in (*BRONZE, *SILVER):
         for name, classification in contract.classification.items():
             assert classification == "personal" or name not in words, f"{contract}: {name}"
@@ -147,4 +147,6 @@ def test_allowed_values_are_the_words_of_the_domain() -> None:
         assert events[name].allowed == tuple(kind), name
     types = {column.name: column for column in TICKETS.columns}["pqrs_type"]
     assert types.allowed == tuple(PqrsType)
+    kinds = {column.name: column for column in ENTITIES.columns}["kind"]
+    assert kinds.allowed == tuple(EntityKind)
     assert events["pqrs_code"].allowed == tuple(kind.code for kind in PqrsType)

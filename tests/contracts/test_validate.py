@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.contract import Column, Contract
-from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, STATUS_EVENTS
+from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, ENTITIES, STATUS_EVENTS
 from contracts.validate import Rule, compile_checks, find_problems, key_digests
 
 AT = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -107,6 +107,34 @@ def test_probabilities_that_are_not_json_and_vectors_without_numbers_are_found()
     assert getattr(
         checks["embedding"].finding(pa.table({"embedding": vectors})), "first", None
     ) == (1,)
+
+
+def mention(start: int, **values: Any) -> dict[str, Any]:
+    given = {"tenant_id": "norte", "run_id": "run-1", "source": "sim", "day": date(2026, 1, 5)}
+    place = {"text": "Armenia", "text_start": start, "text_end": start + 7, "kind": "lugar"}
+    asked = {"ticket_id": uid(1), "event_id": uid(2), "task": "entidades", "tier": "champion"}
+    pins = {"model_name": "norte.entidades", "model_version": "1", "bundle_id": "bundle-1"}
+    prompt = {"prompt_name": "none", "prompt_version": "none", "inference_timestamp": AT}
+    value = {"value": '{"dane_code": "63001", "name": "Armenia"}', "score": 0.9}
+    return {**given, **place, **asked, **pins, **prompt, **value, **values}
+
+
+def test_a_mention_without_valid_json_of_an_unknown_kind_or_told_twice_is_found() -> None:
+    def mentions(*rows: dict[str, Any]) -> pa.Table:
+        return pa.Table.from_pylist(list(rows), schema=ENTITIES.schema)
+
+    assert found(ENTITIES, mentions(mention(0), mention(9, value=None))) == []
+    broken = mentions(
+        mention(0),
+        mention(9, value="63001 Armenia"),
+        mention(20, kind="barrio"),
+        mention(0, text="Pijao"),
+    )
+    assert sorted(found(ENTITIES, broken)) == [
+        ("ALLOWED", "kind", 1, (2,)),
+        ("FORM", "value", 1, (1,)),
+        ("KEY", ", ".join(ENTITIES.key), 1, (3,)),
+    ]
 
 
 def test_a_pattern_is_held_against_every_value() -> None:
