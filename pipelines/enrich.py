@@ -21,10 +21,10 @@ from features.index import EmbeddingIndex
 from lakehouse.compute.batches import Cluster, Step, map_batches
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
-from models.routing import Decision, with_audit
+from models.routing import Decision, RoutingPolicy, with_audit
 from pipelines.answered import CHAMPION, asked_text
-from pipelines.plan import EnrichmentPlan, TaskPlan
 from pipelines.steps import OnStep, Progress, own_rows, stage, untold
+from registry.bundles import Bundle, TaskPins
 from registry.refs import ModelRef, PromptRef, Registry
 
 CHUNK_TICKETS = 2_000
@@ -46,7 +46,7 @@ class Enricher:
     """One run's enrichment and what it works with. `cluster` None computes in this process."""
 
     run: RunContext
-    plan: EnrichmentPlan
+    bundle: Bundle
     store: TableStore
     registry: Registry
     models: ModelSteps
@@ -59,8 +59,8 @@ class Enricher:
             progress(len(due))
             return
         arguments = {
-            "folder": str(self.registry.fetch(self.plan.embedding)),
-            "template": self.registry.template(self.plan.embedding_prompt),
+            "folder": str(self.registry.fetch(self.bundle.embedding)),
+            "template": self.registry.template(self.bundle.embedding_prompt),
         }
         done = self._staged(EMBEDDINGS)
         for number, chunk in _chunks(due):
@@ -82,7 +82,7 @@ class Enricher:
         They wait there to be judged and published. Needs the vectors of `due`, staged or in Silver.
         `progress` is told answers, one a ticket and model.
         """
-        voices = [voice for task in self.plan.tasks for voice in self._voices(task)]
+        voices = [voice for task in self.bundle.tasks for voice in self._voices(task)]
         if self.store.published(CLASSIFICATIONS.table, self.run):
             progress(len(due) * len(voices))
             return
@@ -120,17 +120,18 @@ class Enricher:
 
     def voices(self) -> int:
         """Return how many answers a ticket gets."""
-        return sum(1 for task in self.plan.tasks for _ in self._voices(task))
+        return sum(1 for task in self.bundle.tasks for _ in self._voices(task))
 
     def _space(self, vectors: pa.Table) -> EmbeddingSpace:
         dimensions = len(vectors["embedding"][0])
-        return EmbeddingSpace.of(self.plan.embedding, self.plan.embedding_prompt, dimensions)
+        return EmbeddingSpace.of(self.bundle.embedding, self.bundle.embedding_prompt, dimensions)
 
-    def _voices(self, task: TaskPlan) -> Iterator[_Voice]:
-        yield _Voice(task, CHAMPION, task.champion, None)
-        if task.baseline != task.champion:
-            yield _Voice(task, COMPARISON, task.baseline, None)
-        yield _Voice(task, COMPARISON, self.plan.embedding, task.zero_shot)
+    def _voices(self, task: TaskPins) -> Iterator[_Voice]:
+        champion = (task.champion, task.champion_prompt)
+        yield _Voice(task, CHAMPION, *champion)
+        for beside in ((task.baseline, None), (self.bundle.embedding, task.zero_shot)):
+            if beside != champion:
+                yield _Voice(task, COMPARISON, *beside)
 
     def _answers(self, rows: pa.Table, voice: _Voice, progress: Progress) -> pa.Table:
         place = rows.schema.get_field_index("text")
@@ -163,13 +164,15 @@ class Enricher:
         return mapped.take(pc.sort_indices(order))
 
     def _embedding_rows(self, chunk: pa.Table, vectors: pa.ChunkedArray) -> pa.Table:
-        space = EmbeddingSpace.of(self.plan.embedding, self.plan.embedding_prompt, len(vectors[0]))
+        space = EmbeddingSpace.of(
+            self.bundle.embedding, self.bundle.embedding_prompt, len(vectors[0])
+        )
         columns = {
             **self._fence(chunk),
             "space_id": space.space_id,
             "text_sha256": chunk["text_sha256"],
             "embedding": vectors.cast(pa.list_(pa.float32())),
-            **_versions(self.plan.embedding, self.plan.embedding_prompt),
+            **_versions(self.bundle.embedding, self.bundle.embedding_prompt),
         }
         return _table(EMBEDDINGS, columns, len(chunk))
 
@@ -193,10 +196,10 @@ class Enricher:
         if voice.tier != CHAMPION:
             return Decision.NONE.value
         return with_audit(
-            voice.task.routing.decide(scores.combine_chunks()),
+            RoutingPolicy(voice.task.accept_at).decide(scores.combine_chunks()),
             tickets.combine_chunks(),
             task=voice.task.task,
-            seed=self.plan.seed,
+            seed=self.bundle.seed,
             share=voice.task.audit_share,
         )
 
@@ -207,7 +210,7 @@ class Enricher:
             "source": rows["source"],
             "day": rows["day"],
             "ticket_id": rows["ticket_id"],
-            "bundle_id": self.plan.bundle_id,
+            "bundle_id": self.bundle.bundle_id,
             "inference_timestamp": pa.scalar(self.run.started_at, MOMENT),
         }
 
@@ -220,7 +223,7 @@ class Enricher:
 
     def _first_labels(self) -> dict[str, str]:
         rows = self._own(CLASSIFICATIONS, ["ticket_id", "task", "tier", "predicted_label"])
-        first = pc.equal(rows["task"], self.plan.tasks[0].task)
+        first = pc.equal(rows["task"], self.bundle.tasks[0].task)
         chosen = rows.filter(pc.and_(first, pc.equal(rows["tier"], CHAMPION)))
         tickets, labels = chosen["ticket_id"].to_pylist(), chosen["predicted_label"].to_pylist()
         return dict(zip(tickets, labels, strict=True))
@@ -236,7 +239,7 @@ _VOICE_KEY = ["task", "model_name", "model_version", "prompt_name", "prompt_vers
 class _Voice:
     """One model that answers one task: the champion, or one that only runs beside it."""
 
-    task: TaskPlan
+    task: TaskPins
     tier: str
     model: ModelRef
     prompt: PromptRef | None

@@ -6,7 +6,7 @@ landed in the meantime.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,79 +21,18 @@ from lakehouse.errors import ConfigurationError
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from models.folder import read_config
-from models.routing import RoutingPolicy
 from models.task import Task
 from pipelines.errors import SpaceMismatchError
 from pipelines.sla_terms import DEFAULT_TERMS, SlaTerms
-from registry.refs import BASELINE, ModelRef, PromptRef, Registry, bundle_id
+from registry.bundles import Bundle, TaskPins
+from registry.refs import BASELINE, ModelRef, PromptRef, Registry
 
 RUN_KIND = "run"
 
 _REMEMBERED_RUNS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class TaskPlan:
-    """One task with the exact versions that answer it. `accept_at` and `audit_share` route."""
-
-    task: str
-    labels: tuple[str, ...]
-    text_field: str
-    champion: ModelRef
-    baseline: ModelRef
-    zero_shot: PromptRef
-    accept_at: float
-    audit_share: float
-
-    @property
-    def routing(self) -> RoutingPolicy:
-        """The policy for the champion's scores."""
-        return RoutingPolicy(accept_at=self.accept_at)
-
-
-@dataclass(frozen=True, slots=True)
-class EnrichmentPlan:
-    """Everything that decides what an enriched row says: its bundle."""
-
-    embedding: ModelRef
-    embedding_prompt: PromptRef
-    tasks: tuple[TaskPlan, ...]
-    seed: int
-
-    def pins(self) -> dict[str, str]:
-        """Return what was asked for and the exact version it meant, for people to read."""
-        return {
-            name: ref.uri if isinstance(ref, ModelRef | PromptRef) else ref
-            for name, ref in self._parts()
-        }
-
-    def digests(self) -> dict[str, str]:
-        """Return the digests of the models and prompts of `pins`."""
-        parts = self._parts()
-        return {name: r.digest for name, r in parts if isinstance(r, ModelRef | PromptRef)}
-
-    @property
-    def bundle_id(self) -> str:
-        """The name of the whole set, by content: versions, digests, routing and seed."""
-        return bundle_id(
-            {
-                name: f"{ref.uri}#{ref.digest}" if isinstance(ref, ModelRef | PromptRef) else ref
-                for name, ref in self._parts()
-            }
-        )
-
-    def _parts(self) -> Iterable[tuple[str, ModelRef | PromptRef | str]]:
-        yield "embedding", self.embedding
-        yield "embedding.prompt", self.embedding_prompt
-        yield "seed", str(self.seed)
-        for task in self.tasks:
-            yield f"{task.task}.champion", task.champion
-            yield f"{task.task}.baseline", task.baseline
-            yield f"{task.task}.zero_shot", task.zero_shot
-            yield f"{task.task}.routing", f"accept_at={task.accept_at} audit={task.audit_share}"
-
-
-NO_ENRICHMENT = EnrichmentPlan(
+NO_ENRICHMENT = Bundle(
     embedding=ModelRef("none", "0", ""),
     embedding_prompt=PromptRef("none", "0", ""),
     tasks=(),
@@ -113,7 +52,7 @@ class RunPlan:
     landings: tuple[str, ...]
     versions: Mapping[str, int | None]
     carried: tuple[str, ...]
-    enrichment: EnrichmentPlan
+    bundle: Bundle
     sla: SlaTerms = field(default_factory=SlaTerms)
 
     def version(self, table: TableRef) -> int | None:
@@ -127,11 +66,13 @@ class RunPlan:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> RunPlan:
-        """Read what `as_dict` wrote."""
-        return msgspec.convert(values, cls)
+        """Read what `as_dict` wrote, also where a plan still called its bundle an enrichment."""
+        given = dict(values)
+        given.setdefault("bundle", given.pop("enrichment", None))
+        return msgspec.convert(given, cls)
 
 
-def plan_enrichment(tasks: Sequence[Task], registry: Registry, *, seed: int) -> EnrichmentPlan:
+def plan_enrichment(tasks: Sequence[Task], registry: Registry, *, seed: int) -> Bundle:
     """Resolve every alias once, and see that the models fit together.
 
     Raises `UnknownAliasError` with the command that mends it, and `SpaceMismatchError` where a
@@ -139,29 +80,29 @@ def plan_enrichment(tasks: Sequence[Task], registry: Registry, *, seed: int) -> 
     noise, with scores that do not tell.
     """
     embedding = _the_embedding(tasks)
-    plan = EnrichmentPlan(
+    bundle = Bundle(
         embedding=registry.resolve_model(embedding.model),
         embedding_prompt=registry.resolve_prompt(embedding.prompt),
         tasks=tuple(_plan_task(task, registry) for task in tasks),
         seed=seed,
     )
-    for task in plan.tasks:
+    for task in bundle.tasks:
         for model in dict.fromkeys((task.champion, task.baseline)):
-            _check_space(model, task.task, plan, registry)
-    return plan
+            _check_space(model, task.task, bundle, registry)
+    return bundle
 
 
-def _check_space(model: ModelRef, task: str, plan: EnrichmentPlan, registry: Registry) -> None:
+def _check_space(model: ModelRef, task: str, bundle: Bundle, registry: Registry) -> None:
     learned = read_config(registry.fetch(model)).get("embedding")
     if learned is None:
         return
-    given = (plan.embedding.digest, plan.embedding_prompt.digest)
+    given = (bundle.embedding.digest, bundle.embedding_prompt.digest)
     if (learned["model_digest"], learned["prompt_digest"]) == given:
         return
     msg = (
         f"{model.uri} was trained on vectors of {learned['model']} read through "
-        f"{learned['prompt']}, and would be given those of {plan.embedding.uri} read through "
-        f"{plan.embedding_prompt.uri}; train it again (`plata models train --task {task} …`), or "
+        f"{learned['prompt']}, and would be given those of {bundle.embedding.uri} read through "
+        f"{bundle.embedding_prompt.uri}; train it again (`plata models train --task {task} …`), or "
         f"promote a version that fits (`plata models list`, `plata models promote {model.name} "
         "VERSION`)"
     )
@@ -176,8 +117,8 @@ def _the_embedding(tasks: Sequence[Task]) -> EmbeddingChoice:
     return chosen[0] if chosen else EmbeddingChoice()
 
 
-def _plan_task(task: Task, registry: Registry) -> TaskPlan:
-    return TaskPlan(
+def _plan_task(task: Task, registry: Registry) -> TaskPins:
+    return TaskPins(
         task=task.name,
         labels=task.labels,
         text_field=task.text_field,
@@ -206,7 +147,7 @@ def plan_run(
         landings=tuple(landing.content_sha256 for landing in waiting),
         versions={name: None if head is None else head.version for name, head in heads.items()},
         carried=stranded_runs(run.tenant, log),
-        enrichment=plan_enrichment(tasks, registry, seed=run.seed),
+        bundle=plan_enrichment(tasks, registry, seed=run.seed),
         sla=terms,
     )
 

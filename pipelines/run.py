@@ -298,7 +298,7 @@ class _Work:
     def enricher(self) -> Enricher:
         return Enricher(
             self.run,
-            self.plan.enrichment,
+            self.plan.bundle,
             self.ports.store,
             self.ports.registry,
             self.ports.models,
@@ -517,8 +517,8 @@ def _manifest(planned: PlannedRun, ports: RunPorts, seconds: Mapping[str, float]
         files=tuple(_file(landing) for landing in landings),
         inputs=inputs,
         outputs=_heads(run.tenant, ports, (*BRONZE, *SILVER, *GOLD)),
-        pins={**plan.enrichment.pins(), "bundle": plan.enrichment.bundle_id, "sla": str(plan.sla)},
-        digests=plan.enrichment.digests(),
+        pins={**plan.bundle.pins(), "bundle": plan.bundle.bundle_id, "sla": str(plan.sla)},
+        digests=plan.bundle.digests(),
         counts={table: content.rows for table, content in contents.items()},
         contents=contents,
         environment=Environment.here(),

@@ -18,7 +18,8 @@ from lakehouse.tenancy import TenantContext
 from pipelines.answered import first_words
 from pipelines.enrich import ModelSteps
 from pipelines.errors import NothingToDoError
-from pipelines.plan import RUN_KIND, EnrichmentPlan, RunPlan
+from pipelines.plan import RUN_KIND, RunPlan
+from registry.bundles import Bundle
 from registry.refs import Registry
 
 
@@ -40,14 +41,14 @@ def search_tickets(
     if not text.strip():
         msg = "the text to search for is blank; give a few words"
         raise InputError(msg)
-    plan = newest_enrichment(tenant, log)
+    bundle = newest_bundle(tenant, log)
     arguments = {
-        "folder": str(registry.fetch(plan.embedding)),
-        "template": registry.template(plan.embedding_prompt),
+        "folder": str(registry.fetch(bundle.embedding)),
+        "template": registry.template(bundle.embedding_prompt),
     }
     question = map_batches(pa.table({"text": [text]}), models.embed, arguments)
     vector = as_matrix(question["embedding"])[0]
-    space = EmbeddingSpace.of(plan.embedding, plan.embedding_prompt, len(vector))
+    space = EmbeddingSpace.of(bundle.embedding, bundle.embedding_prompt, len(vector))
     return index.search(vector, space, tenant, k=k)
 
 
@@ -63,12 +64,12 @@ def openings(
     }
 
 
-def newest_enrichment(tenant: TenantContext, log: RunLog) -> EnrichmentPlan:
+def newest_bundle(tenant: TenantContext, log: RunLog) -> Bundle:
     """Return how the newest run that ended well enriched its tickets."""
     ended = (RunStatus.COMPLETED, RunStatus.DEGRADED)
     for record in log.recent(tenant, limit=100):
         if record.kind == RUN_KIND and record.status in ended:
-            return RunPlan.of(record.plan).enrichment
+            return RunPlan.of(record.plan).bundle
     msg = (
         f"tenant '{tenant.tenant_id}' has no finished run to search in; "
         f"make one with `plata run --tenant {tenant.tenant_id}`"

@@ -13,7 +13,7 @@ from models.folder import CONFIG_FILE
 from models.routing import RoutingPolicy
 from models.task import Task
 from pipelines.errors import SpaceMismatchError
-from pipelines.plan import plan_enrichment
+from pipelines.plan import RunPlan, plan_enrichment
 from pipelines.train import register_baseline, register_zero_shot_prompt
 from registry.errors import UnknownAliasError
 from registry.memory import MemoryRegistry
@@ -127,3 +127,14 @@ def test_tasks_that_embed_differently_are_not_planned_together(registry: MemoryR
     other = replace(TASK, embedding=EmbeddingChoice.of("propio"))
     with pytest.raises(ConfigurationError, match="these have 2"):
         plan_enrichment([TASK, other], registry, seed=0)
+
+
+def test_a_plan_stored_when_a_bundle_was_called_an_enrichment_is_read(
+    registry: MemoryRegistry,
+) -> None:
+    plan = RunPlan((), {}, (), plan_enrichment([TASK], registry, seed=0))
+    stored = plan.as_dict()
+    stored["enrichment"] = stored.pop("bundle")
+    for task in stored["enrichment"]["tasks"]:
+        del task["champion_prompt"]
+    assert RunPlan.of(stored) == plan

@@ -1,0 +1,98 @@
+"""Bundles: the exact versions, thresholds and seed that decide what an enriched row says.
+
+A bundle is a value, and its name is the digest of what it holds: two bundles of one name are one.
+A run is planned against exactly one, and every row it enriches carries the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from registry.refs import ModelRef, PromptRef, bundle_id
+
+_PLAIN_TEXT = "text"
+
+Pin = ModelRef | PromptRef | str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPins:
+    """One task with the exact versions that answer it. `accept_at` and `audit_share` route.
+
+    `champion_prompt` is there where the champion is read through a prompt. `baseline` and
+    `zero_shot` only run beside it.
+    """
+
+    task: str
+    labels: tuple[str, ...]
+    text_field: str
+    champion: ModelRef
+    baseline: ModelRef
+    zero_shot: PromptRef
+    accept_at: float
+    audit_share: float
+    champion_prompt: PromptRef | None = None
+
+    def parts(self) -> Iterable[tuple[str, Pin]]:
+        """Yield what decides the answers by name; what most tasks leave as it is only where set.
+
+        The labels are not among them: a model knows its own, and one of other labels is refused.
+        """
+        yield f"{self.task}.champion", self.champion
+        yield f"{self.task}.baseline", self.baseline
+        yield f"{self.task}.zero_shot", self.zero_shot
+        yield f"{self.task}.routing", f"accept_at={self.accept_at} audit={self.audit_share}"
+        if self.champion_prompt is not None:
+            yield f"{self.task}.champion.prompt", self.champion_prompt
+        if self.text_field != _PLAIN_TEXT:
+            yield f"{self.task}.text_field", self.text_field
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Everything that decides what an enriched row says; immutable, named by its content."""
+
+    embedding: ModelRef
+    embedding_prompt: PromptRef
+    tasks: tuple[TaskPins, ...]
+    seed: int
+
+    @property
+    def bundle_id(self) -> str:
+        """The name of the whole set, by content: versions, digests, routing and seed."""
+        return bundle_id(
+            {
+                name: pin if isinstance(pin, str) else f"{pin.uri}#{pin.digest}"
+                for name, pin in self.parts()
+            }
+        )
+
+    def pins(self) -> dict[str, str]:
+        """Return what was asked for and the exact version it meant, for people to read."""
+        return {name: pin if isinstance(pin, str) else pin.uri for name, pin in self.parts()}
+
+    def digests(self) -> dict[str, str]:
+        """Return the digests of the models and prompts of `pins`."""
+        return {name: pin.digest for name, pin in self.parts() if not isinstance(pin, str)}
+
+    def parts(self) -> Iterable[tuple[str, Pin]]:
+        """Yield every pin with its name."""
+        yield "embedding", self.embedding
+        yield "embedding.prompt", self.embedding_prompt
+        yield "seed", str(self.seed)
+        for task in self.tasks:
+            yield from task.parts()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Bundle:
+        """Read what `as_dict` wrote, also before a champion could have a prompt."""
+        return msgspec.convert(values, cls)
