@@ -67,7 +67,7 @@ def end_of_data(*tables: pl.DataFrame) -> datetime:
     return datetime.combine(day, time(), UTC) + timedelta(days=1)
 
 
-_COLUMNS = {
+SILVER_COLUMNS = {
     TICKETS: [
         "ticket_id",
         "day",
@@ -96,6 +96,7 @@ _COLUMNS = {
     ],
     LABELS: ["label_id", "ticket_id", "task", "label", "responded_at"],
 }
+"""What a `SilverView` holds of each table."""
 
 
 def read_silver(
@@ -106,7 +107,7 @@ def read_silver(
     terms: SlaTerms = DEFAULT_TERMS,
 ) -> SilverView:
     """Read Silver as this run left it; labels, which others write, at the planned version."""
-    heads = {contract: store.head(contract.table, run.tenant) for contract in _COLUMNS}
+    heads = {contract: store.head(contract.table, run.tenant) for contract in SILVER_COLUMNS}
     versions = {str(c.table): None if head is None else head.version for c, head in heads.items()}
     versions[str(LABELS.table)] = labels_at
     return silver_at(versions, run.tenant, store, terms=terms)
@@ -125,7 +126,7 @@ def silver_at(
         version = versions.get(str(contract.table))
         if version is None:
             return _frame(contract, None)
-        columns = _COLUMNS[contract]
+        columns = SILVER_COLUMNS[contract]
         return _frame(contract, store.scan(contract.table, tenant, at=version, columns=columns))
 
     happened = frame(TICKETS), frame(MESSAGES), frame(STATUS_EVENTS)
@@ -142,7 +143,7 @@ def silver_at(
 
 
 def _frame(contract: Contract, rows: pa.Table | None) -> pl.DataFrame:
-    columns = _COLUMNS[contract]
+    columns = SILVER_COLUMNS[contract]
     frame = pl.from_arrow(contract.empty() if rows is None else rows)
     assert isinstance(frame, pl.DataFrame)
     return frame.select(columns)
