@@ -22,11 +22,17 @@ class Classifier(Protocol):
         ...
 
     def predict_proba(self, rows: pa.Table) -> Probabilities:
-        """Score rows that have `text`, and `embedding` where the model reads it."""
+        """Score rows that have `text`, and `embedding` where the model reads it.
+
+        A row is NaN where the model gave no answer, as one that is asked over a network may.
+        """
         ...
 
     def explain(self, rows: pa.Table, probabilities: Probabilities) -> list[str]:
-        """Say why, for the most probable label of each row; quotes single terms at most."""
+        """Say why, for the most probable label of each row; quotes single terms at most.
+
+        Where there is no answer, why there is none, in one word.
+        """
         ...
 
 
@@ -39,20 +45,23 @@ def answers(classifier: Classifier, rows: pa.Table, labels: tuple[str, ...]) -> 
     """Return ticket_id, predicted_label, score, probabilities and explanation of each row.
 
     `labels` is the order in which probabilities are written: a JSON object, rounded to six
-    decimals.
+    decimals. A row without an answer has no label, score or probabilities, and the reason for
+    explanation.
     """
     if len(rows) == 0:
         return _ANSWERS.empty_table()
     found = classifier.predict_proba(rows)
     order = [classifier.labels.index(label) for label in labels]
     probabilities = np.ascontiguousarray(found[:, order])
-    chosen = best(probabilities)
+    silent = np.isnan(probabilities).any(axis=1)
+    chosen = [labels[place] for place in best(probabilities)]
+    written = [_as_json(labels, row) for row in probabilities.tolist()]
     return pa.table(
         [
             rows["ticket_id"].cast(pa.string()),
-            pa.array([labels[place] for place in chosen]),
-            pa.array(probabilities.max(axis=1)),
-            pa.array([_as_json(labels, row) for row in probabilities.tolist()]),
+            pa.array(chosen, pa.string(), mask=silent),
+            pa.array(probabilities.max(axis=1), mask=silent),
+            pa.array(written, pa.string(), mask=silent),
             pa.array(classifier.explain(rows, found)),
         ],
         schema=_ANSWERS,

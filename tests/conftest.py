@@ -79,13 +79,7 @@ def local_settings(home: Path) -> Settings:
 @pytest.fixture(scope="session")
 def killable() -> ModuleType:
     """The program of runs with quick models, which tests import and also start to be killed."""
-    spec = spec_from_file_location("killable", Path(__file__).parent / "pipelines" / "killable.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["killable"] = module
-    spec.loader.exec_module(module)
-    return module
+    return _loaded("killable", Path(__file__).parent / "pipelines" / "killable.py")
 
 
 @pytest.fixture
@@ -195,3 +189,19 @@ def _wait_for_bucket(settings: Settings, process: subprocess.Popen[bytes]) -> No
             time.sleep(0.1)
         else:
             return
+
+
+@pytest.fixture(scope="session")
+def openai() -> ModuleType:
+    """The local chat endpoint; see `openai_server.serving`."""
+    return _loaded("openai_server", Path(__file__).parent / "openai_server.py")
+
+
+def _loaded(name: str, path: Path) -> ModuleType:
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -13,6 +13,7 @@ from labeling.queue import ReviewQueue
 from lakehouse.control.catalogue import TableCatalogue
 from lakehouse.control.drift import DriftLog
 from lakehouse.control.landings import LandingIndex
+from lakehouse.control.llm_ledger import LlmLedger
 from lakehouse.control.runs import RunLog
 from lakehouse.control.served import ServedTables
 from lakehouse.data.history import TableHistory
@@ -32,6 +33,7 @@ PORTS: list[type] = [
     DriftLog,
     TableCatalogue,
     ServedTables,
+    LlmLedger,
     EmbeddingIndex,
     ReviewQueue,
 ]
