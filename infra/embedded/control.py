@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from infra.embedded import argilla_environment, postgres, watchdog
@@ -21,7 +22,7 @@ from infra.embedded.errors import ServiceFailedError, SupervisorError
 from infra.embedded.files import is_locked, read_json, waiting_for, write_json
 from infra.embedded.layout import Layout
 from infra.embedded.plan import Plan, databases_for, services_to_run
-from infra.embedded.ports import DEFAULTS, choose_ports
+from infra.embedded.ports import DEFAULTS, choose_ports, is_free
 from infra.embedded.state import Phase, SupervisorState, UnitState, last_lines, read_state
 from lakehouse.settings import Settings
 
@@ -29,6 +30,9 @@ OnProgress = Callable[[dict[str, UnitState]], None]
 _POLL_SECONDS = 0.1
 _SUPERVISOR_SECONDS = 20.0
 _STOP_SECONDS = 60.0
+_MOST_MOVES = 3
+_PORTS_OF = {"dask-scheduler": ("dask-scheduler", "dask-dashboard")}
+"""The ports of a service that has not just one of its own name."""
 
 
 def _unseen(states: dict[str, UnitState]) -> None:
@@ -43,7 +47,8 @@ def start(
     """Bring up what is asked for and not up yet, wait until it answers, return the addresses.
 
     Idempotent; two calls at once take turns. Raises ServiceFailedError for the first service that
-    does not come up, and leaves the others running.
+    does not come up, and leaves the others running. One whose port another program took between the
+    choice and its start is started at another.
     """
     layout = Layout.of(settings.home)
     names = services_to_run(settings, only)
@@ -54,7 +59,14 @@ def start(
             return merge(None, settings)
         plan = _launch(layout, settings, names, credentials)
         wanted = Plan.units(_narrowed(plan, names))
-        _wait_until_up(layout, wanted, plan.order, on_progress)
+        for moves_left in reversed(range(_MOST_MOVES + 1)):
+            try:
+                _wait_until_up(layout, wanted, plan.order, on_progress)
+                break
+            except ServiceFailedError as error:
+                if not moves_left or not _lost_its_port(layout, plan, error.service):
+                    raise
+                plan = _move(layout, settings, plan, error.service, credentials)
     return merge(local_endpoints(dict(plan.ports), credentials), settings)
 
 
@@ -102,8 +114,7 @@ def _launch(
         if not _needs_order(before, names, state):
             return before
         plan = before.with_services(names, order=_new_order())
-        write_json(layout.plan, plan.to_json())
-        os.kill(state.pid, signal.SIGHUP)
+        _hand_over(layout, plan)
         return plan
     _sweep(layout)
     plan = _new_plan(layout, settings, names, credentials)
@@ -135,6 +146,43 @@ def _new_plan(
         argilla_environment=str(argilla_environment.environment_for(settings)),
         order=_new_order(),
     )
+
+
+def _lost_its_port(layout: Layout, plan: Plan, service: str) -> bool:
+    """Tell whether a service that was never up found its port taken; nobody has its address yet."""
+    state = read_state(layout)
+    unit = None if state is None else state.units.get(service)
+    if unit is None or unit.ready_after is not None or service not in plan.ports:
+        return False
+    said = " ".join(last_lines(layout, service, 30)).lower()
+    taken = not all(is_free(plan.ports[name]) for name in _PORTS_OF.get(service, (service,)))
+    return taken or "address already in use" in said
+
+
+def _move(
+    layout: Layout, settings: Settings, plan: Plan, service: str, credentials: Credentials
+) -> Plan:
+    """Give a service that failed other ports, and have the supervisor try again."""
+    own = _PORTS_OF.get(service, (service,))
+    others = {port for name, port in plan.ports.items() if name not in own}
+    found = choose_ports(
+        {name: plan.ports[name] for name in own},
+        free=lambda port: port not in others and is_free(port),
+    )
+    ports = {**plan.ports, **found}
+    databases = databases_for(settings, credentials, ports["postgres"])
+    moved = replace(plan, ports=ports, databases=databases, order=_new_order())
+    write_json(layout.services, {"ports": ports})
+    _hand_over(layout, moved)
+    return moved
+
+
+def _hand_over(layout: Layout, plan: Plan) -> None:
+    """Have the supervisor that lives follow a plan."""
+    write_json(layout.plan, plan.to_json())
+    state = read_state(layout)
+    if state is not None:
+        _signal(state, signal.SIGHUP)
 
 
 def _new_order() -> str:

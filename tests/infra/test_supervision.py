@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from infra.embedded import postgres, watchdog
+from infra.embedded import control, postgres, watchdog
 from infra.embedded.accounts import Account, can_reach
 from infra.embedded.control import start, stop
 from infra.embedded.credentials import ensure_credentials
@@ -26,6 +26,7 @@ from infra.embedded.errors import ServiceFailedError
 from infra.embedded.files import read_json, write_json
 from infra.embedded.layout import ROOT, Layout
 from infra.embedded.plan import databases_for
+from infra.embedded.ports import choose_ports
 from infra.embedded.postgres import ensure_databases
 from infra.embedded.state import Phase, UnitState, read_state
 from infra.embedded.status import read_status
@@ -109,6 +110,41 @@ def test_a_taken_port_gives_way_to_the_next_and_is_remembered(local: Settings) -
     stop(local.home)
     start(local, VALKEY)
     assert read_json(layout.services) == chosen
+
+
+@pytest.mark.parametrize("service", ["postgres", "valkey"])
+def test_a_port_lost_between_choice_and_start_gives_way_to_another(
+    local: Settings, monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        taken = somebody.getsockname()[1]
+        chosen = {**control.DEFAULTS, **choose_ports({"valkey": 6380, "postgres": 5433})}
+
+        def too_early(*_: object) -> dict[str, int]:
+            monkeypatch.setattr(control, "choose_ports", choose_ports)
+            return {**chosen, service: taken}
+
+        monkeypatch.setattr(control, "choose_ports", too_early)
+        endpoints = start(local, frozenset({service}))
+    assert unit(local, service).phase is Phase.READY
+    stored = read_json(layout_of(local).services)
+    assert stored is not None
+    assert stored["ports"][service] > taken
+    if service == "postgres":
+        assert f":{stored['ports']['postgres']}/" in endpoints.postgres_url
+        with psycopg.connect(endpoints.postgres_url) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_later_service_whose_port_was_taken_meanwhile_finds_another(local: Settings) -> None:
+    start(local, VALKEY)
+    stored = read_json(layout_of(local).services)
+    assert stored is not None
+    before, valkey = stored["ports"]["postgres"], unit(local, "valkey").pid
+    with socket.create_server(("127.0.0.1", before)):
+        url = start(local, POSTGRES).postgres_url
+    assert f":{before}/" not in url
+    assert unit(local, "valkey").pid == valkey
 
 
 def test_a_killed_supervisor_leaves_no_process_and_the_next_start_works(local: Settings) -> None:
