@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import LockNotAvailable, OperationalError
 
 from lakehouse.control.postgres import Postgres
 from lakehouse.errors import PlataError, Transient
@@ -64,6 +64,11 @@ class QualityResult:
 
 
 _WAIT_FOR_THE_DEAD = "2s"
+_ASK_WHETHER_ALIVE = (
+    "SELECT set_config('tcp_keepalives_idle', '20', false), "
+    "set_config('tcp_keepalives_interval', '10', false), "
+    "set_config('tcp_keepalives_count', '3', false)"
+)
 
 _COLUMNS = (
     "run_id, started_at, seed, code_version, kind, status, plan, manifest, finished_at, error"
@@ -81,12 +86,14 @@ class RunLog:
     def exclusive(self, tenant: TenantContext, kind: str) -> Iterator[None]:
         """Hold the tenant's lock for one kind of run while the block runs.
 
-        The lock belongs to a connection, so it goes with the process that held it, however that
-        ends; Postgres may see a killed process a moment later, and so much is waited for. Raises
-        `TenantBusyError` where another process has it.
+        The lock belongs to a connection on which nothing else is done, so it goes with the process
+        that held it, however that ends. Postgres sees a killed process as soon as it gets to read
+        from it, and so much is waited for; a machine that is gone it finds out by asking, within a
+        minute. Raises `TenantBusyError` where another process has it.
         """
         with self._postgres.connect(tenant) as connection:
             name = f"{tenant.tenant_id}/{kind}"
+            connection.execute(_ASK_WHETHER_ALIVE)
             connection.execute(f"SET LOCAL lock_timeout = '{_WAIT_FOR_THE_DEAD}'".encode())
             try:
                 connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
@@ -97,7 +104,11 @@ class RunLog:
                 )
                 raise TenantBusyError(msg) from error
             connection.commit()
-            yield
+            try:
+                yield
+            finally:
+                with suppress(OperationalError):  # where Postgres went down, the lock went with it
+                    connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
 
     def start(self, run: RunContext, kind: str, plan: Mapping[str, Any]) -> None:
         """Record a run and its plan before its first step; recording it again changes nothing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -132,6 +134,41 @@ def test_one_process_at_a_time_works_on_a_tenant(
             pass
     with runs.exclusive(norte, "run"):
         pass
+
+
+def test_the_lock_is_free_the_moment_its_block_ends(
+    postgres: Postgres, norte: TenantContext
+) -> None:
+    for _ in range(10):
+        with RunLog(postgres).exclusive(norte, "run"):
+            pass
+        with postgres.connect(norte) as connection:
+            query = "SELECT pg_try_advisory_lock(hashtextextended('control-norte/run', 0))"
+            assert connection.execute(query).fetchone() == (True,)
+
+
+HOLDER = """
+import sys, time
+from lakehouse.control.postgres import Postgres
+from lakehouse.control.runs import RunLog
+from lakehouse.tenancy import TenantContext
+
+with RunLog(Postgres(sys.argv[1])).exclusive(TenantContext.parse("control-norte"), "run"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_lock_of_a_killed_process_is_there_for_the_next(
+    postgres: Postgres, postgres_url: str, norte: TenantContext
+) -> None:
+    command = [sys.executable, "-c", HOLDER, postgres_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        holder.kill()
+        with RunLog(postgres).exclusive(norte, "run"):
+            pass
 
 
 def test_a_check_recorded_again_takes_its_new_value(
