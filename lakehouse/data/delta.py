@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from lakehouse.data.delta_history import DeltaTableHistory
@@ -27,7 +27,7 @@ from lakehouse.data.staging import (
     require_filled,
     require_own,
 )
-from lakehouse.data.storage import write_whole
+from lakehouse.data.storage import read_if_there, write_whole
 from lakehouse.data.tables import Snapshot, Staged, StagedFile, TableRef
 from lakehouse.errors import InputError, PlataError, TenantMismatchError, Transient
 from lakehouse.run import RunContext, RunId
@@ -94,9 +94,9 @@ class DeltaTableStore(DeltaTableHistory):
         folder = pafs.FileSelector(marker_folder(run.run_id), allow_not_found=True)
         found = []
         for info in filesystem.get_file_info(folder):
-            if info.path.endswith(".json"):
-                with filesystem.open_input_stream(info.path) as stream:
-                    found.append(Staged.of_json(stream.read().decode()))
+            note = read_if_there(filesystem, info.path) if info.path.endswith(".json") else None
+            if note is not None:
+                found.append(Staged.of_json(note.decode()))
         return tuple(sorted(found, key=lambda staged: staged.part))
 
     def preview(
@@ -207,8 +207,11 @@ class DeltaTableStore(DeltaTableHistory):
                 # Tried again, it would create the table a second time over what was written since.
                 commit_properties=CommitProperties(max_commit_retries=0),
             )
-        except CommitFailedError:  # another writer created it in the same moment
-            return DeltaTable(uri, storage_options=options)
+        except DeltaError:  # another writer created it in the same moment, whatever this is called
+            there = self._version(table, tenant, None)
+            if there is None:
+                raise
+            return there
 
 
 def _require_staged(table: TableRef, staged: Sequence[Staged], run: RunContext) -> None:

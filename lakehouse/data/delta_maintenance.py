@@ -22,7 +22,7 @@ from lakehouse.data.maintenance import (
     expired_entries,
 )
 from lakehouse.data.staging import STAGED_FOLDER
-from lakehouse.data.storage import LakeRoot
+from lakehouse.data.storage import LakeRoot, read_if_there
 from lakehouse.data.tables import Staged, TableRef
 from lakehouse.tenancy import TenantContext
 
@@ -162,22 +162,18 @@ class DeltaTableMaintenance:
 
     def _last_checkpoint(self, table: TableRef, tenant: TenantContext) -> int | None:
         files = self._root.table_filesystem(table, tenant)
-        try:
-            with files.open_input_stream(f"{_LOG}/_last_checkpoint") as stream:
-                return int(json.loads(stream.read())["version"])
-        except FileNotFoundError:
-            return None
+        found = read_if_there(files, f"{_LOG}/_last_checkpoint")
+        return None if found is None else int(json.loads(found)["version"])
 
 
 def _staged_by_open_runs(files: pafs.FileSystem, opened: DeltaTable) -> frozenset[str]:
     """Return the files that wait to be published; notes of runs that did publish are swept up."""
     waiting: set[str] = set()
     for path in list(_notes(files)):
-        try:
-            with files.open_input_stream(path) as stream:
-                staged = Staged.of_json(stream.read().decode())
-        except FileNotFoundError:
+        note = read_if_there(files, path)
+        if note is None:
             continue
+        staged = Staged.of_json(note.decode())
         if opened.transaction_version(staged.run_id) is None:
             waiting.update(file.path for file in staged.files)
         else:

@@ -133,6 +133,19 @@ def write_whole(
             raise
 
 
+def read_if_there(filesystem: pafs.FileSystem, path: str) -> bytes | None:
+    """Return a file's bytes, or None where somebody took it away, be it while it was opened."""
+    try:
+        with filesystem.open_input_stream(path) as stream:
+            return bytes(stream.read())
+    except FileNotFoundError:
+        return None
+    except OSError:  # a bucket's client finds out when it reads, and knows no better name for it
+        if filesystem.get_file_info(path).type is pafs.FileType.NotFound:
+            return None
+        raise
+
+
 def _replace(target: Path, content: bytes | memoryview | Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError, DeltaProtocolError
 
 from lakehouse.data.delta import DeltaTableStore
 from lakehouse.data.storage import LakeRoot
@@ -287,6 +288,48 @@ def test_one_run_published_by_many_at_once_is_there_once(
     assert tickets(store) == ["a", "b", "c", "d"]
     assert versions == {1}
     assert commits(lake) == 2
+
+
+@pytest.mark.parametrize("error", [CommitFailedError, DeltaProtocolError, DeltaError])
+def test_a_table_another_writer_creates_in_the_same_moment_is_taken_as_it_is(
+    store: DeltaTableStore, lake: LakeRoot, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    create, first, second = DeltaTable.create, run_of(), run_of(1)
+    parts = [store.stage(TABLE, rows(first, "a"), first, part="p")]
+
+    def too_late(*_: Any, **__: Any) -> DeltaTable:
+        monkeypatch.setattr(DeltaTable, "create", create)
+        DeltaTableStore(lake).append(TABLE, rows(second, "b"), second)
+        raise error("Protocol changed since last commit")
+
+    monkeypatch.setattr(DeltaTable, "create", too_late)
+    assert store.publish(TABLE, parts, first).version == 2
+    assert tickets(store) == ["a", "b"]
+
+
+def test_a_table_nobody_could_create_is_an_error(
+    store: DeltaTableStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of()
+
+    def refused(*_: Any, **__: Any) -> DeltaTable:
+        raise DeltaError("no space left on device")
+
+    monkeypatch.setattr(DeltaTable, "create", refused)
+    with pytest.raises(DeltaError, match="no space left"):
+        store.append(TABLE, rows(run, "a"), run)
+    assert store.head(TABLE, NORTE) is None
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_many_first_writers_of_a_table_all_get_their_rows_in(lake: LakeRoot, attempt: int) -> None:
+    def write(number: int) -> None:
+        run = run_of(number)
+        DeltaTableStore(lake).append(TABLE, rows(run, f"t{number}"), run)
+
+    with ThreadPoolExecutor(12) as threads:
+        list(threads.map(write, range(12)))
+    assert tickets(DeltaTableStore(lake)) == sorted(f"t{number}" for number in range(12))
 
 
 def test_two_writers_that_bring_new_columns_both_get_them(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pyarrow.fs as pafs
 import pytest
 
-from lakehouse.data.storage import FileStore, LakeRoot
+from lakehouse.data.storage import FileStore, LakeRoot, read_if_there
 from lakehouse.errors import InputError
 from lakehouse.tenancy import TenantContext
 
@@ -46,3 +47,27 @@ def test_no_draft_stays_behind(files: FileStore, lake: LakeRoot) -> None:
 def test_a_path_out_of_the_tenants_prefix_is_refused(files: FileStore, path: str) -> None:
     with pytest.raises(InputError, match="inside a tenant's prefix"):
         files.write(NORTE, path, b"{}")
+
+
+class Hurried:
+    """A file system in which somebody deletes each file right after it was opened."""
+
+    def __init__(self, whole: pafs.FileSystem) -> None:
+        self.whole = whole
+
+    def open_input_stream(self, path: str) -> Any:
+        stream = self.whole.open_input_stream(path)
+        self.whole.delete_file(path)
+        return stream
+
+    def get_file_info(self, path: str) -> Any:
+        return self.whole.get_file_info(path)
+
+
+def test_a_file_that_goes_while_it_is_read_was_there_or_was_not(
+    files: FileStore, lake: LakeRoot
+) -> None:
+    files.write(NORTE, "raw/note.json", b"{}")
+    hurried = cast(pafs.FileSystem, Hurried(lake.filesystem()))
+    assert read_if_there(hurried, "norte/raw/note.json") in (b"{}", None)
+    assert read_if_there(lake.filesystem(), "norte/raw/note.json") is None
