@@ -26,7 +26,7 @@ from infra.embedded.errors import ServiceFailedError
 from infra.embedded.files import read_json, write_json
 from infra.embedded.layout import ROOT, Layout
 from infra.embedded.plan import databases_for
-from infra.embedded.ports import choose_ports
+from infra.embedded.ports import DEFAULTS, choose_ports
 from infra.embedded.postgres import ensure_databases
 from infra.embedded.state import Phase, UnitState, read_state
 from infra.embedded.status import read_status
@@ -118,7 +118,7 @@ def test_a_port_lost_between_choice_and_start_gives_way_to_another(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as somebody:
         taken = somebody.getsockname()[1]
-        chosen = {**control.DEFAULTS, **choose_ports({"valkey": 6380, "postgres": 5433})}
+        chosen = {**DEFAULTS, **choose_ports({"valkey": 6380, "postgres": 5433})}
 
         def too_early(*_: object) -> dict[str, int]:
             monkeypatch.setattr(control, "choose_ports", choose_ports)
