@@ -17,6 +17,7 @@ STATUS_EVENTS = load("silver_status_events")
 SILVER_QUARANTINE = load("silver_quarantine")
 ATTACHMENTS = load("silver_attachments")
 CLASSIFICATIONS = load("silver_classifications")
+CLASSIFICATIONS_SIDE = load("silver_classifications_side")
 EMBEDDINGS = load("silver_embeddings")
 ENTITIES = load("silver_entities")
 LABELS = load("silver_labels")
@@ -45,6 +46,8 @@ SILVER = (
     ENTITIES,
     LABELS,
 )
+SIDE = (CLASSIFICATIONS_SIDE,)
+"""Tables beside Silver: no run reads or writes them, and nothing of Gold is counted from them."""
 GOLD = (
     KPI_VOLUME_DAILY,
     KPI_TYPE_DAILY,

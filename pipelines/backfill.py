@@ -7,8 +7,8 @@ is never touched, so what is done twice adds nothing, and a table that lacks not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
@@ -32,7 +32,7 @@ from lakehouse.manifest import Environment, RunManifest
 from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext
 from pipelines.catalogue import refresh_catalogue
-from pipelines.plan import NO_ENRICHMENT, RUN_KIND, RunPlan
+from pipelines.plan import NO_ENRICHMENT, RunPlan
 from pipelines.reproduce import rehearsing
 from pipelines.run import PlannedRun, RunPorts, Step, contents_of, perform, publish_gold, terms_now
 from pipelines.sla_terms import SlaTerms
@@ -126,24 +126,6 @@ class Backfill:
             "over": self.over,
             **self.plan.as_dict(),
         }
-
-
-@contextmanager
-def alone(tenant: TenantContext, ports: RunPorts) -> Iterator[None]:
-    """Keep runs and other backfills off the tenant while the block runs.
-
-    Raises `TenantBusyError` where another process is at work, and `InputError` where a run is open:
-    it was planned on tables that must not change under it.
-    """
-    with ports.log.exclusive(tenant, RUN_KIND):
-        open_run = ports.log.unfinished(tenant, RUN_KIND)
-        if open_run is not None:
-            msg = (
-                f"run '{open_run.run.run_id}' is open; end it first with "
-                f"`plata run --tenant {tenant.tenant_id}`"
-            )
-            raise InputError(msg)
-        yield
 
 
 def unfinished(tenant: TenantContext, postgres: Postgres) -> Backfill | None:

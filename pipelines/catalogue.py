@@ -7,7 +7,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 
 from contracts.contract import Contract
-from contracts.tables import BRONZE, GOLD, SILVER
+from contracts.tables import BRONZE, GOLD, SIDE, SILVER
 from lakehouse.control.catalogue import TableCatalogue, TableEntry
 from lakehouse.control.runs import RunLog
 from lakehouse.data.as_of import AsOf, NotThereYetError
@@ -18,7 +18,7 @@ from lakehouse.run import RunId
 from lakehouse.tenancy import TenantContext
 
 CONTRACTS: Mapping[TableRef, Contract] = {
-    contract.table: contract for contract in (*BRONZE, *SILVER, *GOLD)
+    contract.table: contract for contract in (*BRONZE, *SILVER, *SIDE, *GOLD)
 }
 
 

@@ -58,10 +58,6 @@ class Enricher:
         if self.store.published(EMBEDDINGS.table, self.run):
             progress(len(due))
             return
-        arguments = {
-            "folder": str(self.registry.fetch(self.bundle.embedding)),
-            "template": self.registry.template(self.bundle.embedding_prompt),
-        }
         done = self._staged(EMBEDDINGS)
         for number, chunk in _chunks(due):
             part = f"embeddings/{number:05d}"
@@ -70,10 +66,8 @@ class Enricher:
                 continue
             distinct = _distinct(chunk, ["text"])
             texts = chunk.select(["text"]).take(distinct.first)
-            vectors = self._mapped(
-                texts, self.models.embed, arguments, _told(progress, chunk, texts)
-            )
-            rows = self._embedding_rows(chunk, vectors["embedding"].take(distinct.place))
+            vectors = self.vectors(texts, progress=_told(progress, chunk, texts))
+            rows = self.embedding_rows(chunk, vectors.take(distinct.place))
             stage(self.store, EMBEDDINGS, rows, self.run, part=part, on_step=self.on_step)
 
     def classify(self, due: pa.Table, *, progress: Progress = untold) -> None:
@@ -99,6 +93,46 @@ class Enricher:
                 stage(
                     self.store, CLASSIFICATIONS, answers, self.run, part=part, on_step=self.on_step
                 )
+
+    def vectors(self, texts: pa.Table, *, progress: Progress = untold) -> pa.ChunkedArray:
+        """Return the vectors of the column `text`, in its order; writes nothing."""
+        arguments = {
+            "folder": str(self.registry.fetch(self.bundle.embedding)),
+            "template": self.registry.template(self.bundle.embedding_prompt),
+        }
+        return self._mapped(texts, self.models.embed, arguments, progress)["embedding"]
+
+    def embedding_rows(self, chunk: pa.Table, vectors: pa.ChunkedArray) -> pa.Table:
+        """Shape vectors as rows of `embeddings` about the tickets of `chunk`."""
+        space = EmbeddingSpace.of(
+            self.bundle.embedding, self.bundle.embedding_prompt, len(vectors[0])
+        )
+        columns = {
+            **self._fence(chunk),
+            "space_id": space.space_id,
+            "text_sha256": chunk["text_sha256"],
+            "embedding": vectors.cast(pa.list_(pa.float32())),
+            **_versions(self.bundle.embedding, self.bundle.embedding_prompt),
+        }
+        return _table(EMBEDDINGS, columns, len(chunk))
+
+    def ask(self, questions: pa.Table, task: TaskPins, *, progress: Progress = untold) -> pa.Table:
+        """Return the champion's answers to ticket_id, text (as the task asks it) and embedding.
+
+        In the order of the questions; see `models.classifier.answers`. Writes nothing.
+        """
+        champion = next(voice for voice in self._voices(task) if voice.tier == CHAMPION)
+        return self._asked(questions, champion, progress)
+
+    def decide(self, tickets: pa.Array, scores: pa.Array, task: TaskPins) -> pa.Array:
+        """Route the champion's scores, and draw the tickets that are checked all the same."""
+        return with_audit(
+            RoutingPolicy(task.accept_at).decide(scores),
+            tickets,
+            task=task.task,
+            seed=self.bundle.seed,
+            share=task.audit_share,
+        )
 
     def index(self, index: EmbeddingIndex, due: pa.Table, *, progress: Progress = untold) -> None:
         """Copy the run's vectors to the index, with the champion's answer to the first task."""
@@ -138,15 +172,17 @@ class Enricher:
         asked = rows.set_column(place, "text", asked_text(rows, voice.task.text_field))
         distinct = _distinct(asked, ["text", "text_sha256"])
         questions = asked.select(["ticket_id", "text", "embedding"]).take(distinct.first)
+        answers = self._asked(questions, voice, _told(progress, rows, questions))
+        return self._classification_rows(rows, answers.take(distinct.place), voice)
+
+    def _asked(self, questions: pa.Table, voice: _Voice, progress: Progress) -> pa.Table:
         arguments: dict[str, Any] = {
             "folder": str(self.registry.fetch(voice.model)),
             "labels": list(voice.task.labels),
         }
         if voice.prompt is not None:
             arguments["template"] = self.registry.template(voice.prompt)
-        told = _told(progress, rows, questions)
-        answers = self._mapped(questions, self.models.classify, arguments, told)
-        return self._classification_rows(rows, answers.take(distinct.place), voice)
+        return self._mapped(questions, self.models.classify, arguments, progress)
 
     def _mapped(
         self,
@@ -162,19 +198,6 @@ class Enricher:
             rows.take(order), make, arguments, cluster=self.cluster, progress=progress
         )
         return mapped.take(pc.sort_indices(order))
-
-    def _embedding_rows(self, chunk: pa.Table, vectors: pa.ChunkedArray) -> pa.Table:
-        space = EmbeddingSpace.of(
-            self.bundle.embedding, self.bundle.embedding_prompt, len(vectors[0])
-        )
-        columns = {
-            **self._fence(chunk),
-            "space_id": space.space_id,
-            "text_sha256": chunk["text_sha256"],
-            "embedding": vectors.cast(pa.list_(pa.float32())),
-            **_versions(self.bundle.embedding, self.bundle.embedding_prompt),
-        }
-        return _table(EMBEDDINGS, columns, len(chunk))
 
     def _classification_rows(self, rows: pa.Table, answers: pa.Table, voice: _Voice) -> pa.Table:
         columns = {
@@ -195,13 +218,7 @@ class Enricher:
     ) -> pa.Array | str:
         if voice.tier != CHAMPION:
             return Decision.NONE.value
-        return with_audit(
-            RoutingPolicy(voice.task.accept_at).decide(scores.combine_chunks()),
-            tickets.combine_chunks(),
-            task=voice.task.task,
-            seed=self.bundle.seed,
-            share=voice.task.audit_share,
-        )
+        return self.decide(tickets.combine_chunks(), scores.combine_chunks(), voice.task)
 
     def _fence(self, rows: pa.Table) -> dict[str, Any]:
         return {

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from contracts.contract import Contract
-from contracts.tables import BRONZE, GOLD, SILVER
+from contracts.tables import BRONZE, GOLD, SIDE, SILVER
 from lakehouse.control.runs import RunLog, RunRecord, RunStatus
 from lakehouse.data.maintenance import TableMaintenance, Tidied, total
 from lakehouse.data.tables import TableRef
@@ -54,7 +54,7 @@ class Upkeep:
     tenant: TenantContext
     maintenance: TableMaintenance
     log: RunLog
-    contracts: Sequence[Contract] = (*BRONZE, *SILVER, *GOLD)
+    contracts: Sequence[Contract] = (*BRONZE, *SILVER, *SIDE, *GOLD)
 
     def tidy(self, *, now: datetime) -> Tidied:
         """Do what is due in every table; mostly nothing is, and then no run is asked about."""

@@ -56,7 +56,8 @@ def backfill(
     assert first is not None
     assert last is not None
     from lakehouse.data.tables import Layer
-    from pipelines.backfill import Days, alone, carry_out, plan_backfill
+    from pipelines.alone import alone
+    from pipelines.backfill import Days, carry_out, plan_backfill
     from pipelines.bootstrap import code_version, open_platform
 
     days = Days(first.date(), last.date())
@@ -91,7 +92,8 @@ def resume(tenant: OfTenant, as_json: AsJson = False) -> None:
     Example: plata backfill resume --tenant alcaldia-norte
     """
     from lakehouse.control.backfills import BackfillLog
-    from pipelines.backfill import alone, carry_out
+    from pipelines.alone import alone
+    from pipelines.backfill import carry_out
     from pipelines.bootstrap import open_platform
 
     platform = open_platform()

@@ -11,7 +11,7 @@ from contracts.contract import Contract
 from contracts.errors import ContractFileError, UnknownContractError
 from contracts.odcs import CLASSIFICATIONS, load, read_contract, shipped
 from contracts.pqrs import Channel, EntityKind, EventType, PqrsType, Priority, TicketState
-from contracts.tables import BRONZE, ENTITIES, GOLD, PQRS_EVENTS, SILVER, TICKETS
+from contracts.tables import BRONZE, ENTITIES, GOLD, PQRS_EVENTS, SIDE, SILVER, TICKETS
 
 FOLDER = Path("contracts")
 SMALL = """\
@@ -101,7 +101,7 @@ def test_a_contract_nobody_wrote_is_named_in_the_refusal() -> None:
 
 
 def test_every_file_is_the_contract_of_one_table_and_every_table_has_one() -> None:
-    tables = [contract.table for contract in (*BRONZE, *SILVER, *GOLD)]
+    tables = [contract.table for contract in (*BRONZE, *SILVER, *SIDE, *GOLD)]
     assert len(set(tables)) == len(tables)
     assert {name for name, _ in shipped()} == {str(table) for table in tables}
     for name, version in shipped():
@@ -109,7 +109,7 @@ def test_every_file_is_the_contract_of_one_table_and_every_table_has_one() -> No
         assert (str(contract.table), contract.version) == (name, version)
 
 
-@pytest.mark.parametrize("contract", [*BRONZE, *SILVER, *GOLD], ids=str)
+@pytest.mark.parametrize("contract", [*BRONZE, *SILVER, *SIDE, *GOLD], ids=str)
 def test_a_table_says_what_it_and_each_column_mean(contract: Contract) -> None:
     assert contract.description.endswith(".")
     assert contract.usage

@@ -14,7 +14,8 @@ from lakehouse.control.runs import RunStatus
 from lakehouse.data.content import content_of
 from lakehouse.data.tables import Layer
 from lakehouse.errors import InputError
-from pipelines.backfill import Backfill, Days, alone, carry_out, plan_backfill, unfinished
+from pipelines.alone import alone
+from pipelines.backfill import Backfill, Days, carry_out, plan_backfill, unfinished
 from pipelines.run import RunPorts, run_bronze, run_tenant
 
 ALL = Days(date(2026, 1, 1), date(2026, 1, 31))
