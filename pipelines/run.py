@@ -457,7 +457,7 @@ def _count_again(
     except RunFailedError as error:
         ports.log.finish(run, RunStatus.FAILED, error=str(error))
         raise
-    contents = contents_of(run, ports.store, GOLD)
+    contents = written_by(run, ports.store, GOLD)
     manifest = RunManifest(
         run,
         inputs=inputs,
@@ -511,7 +511,7 @@ def _manifest(planned: PlannedRun, ports: RunPorts, seconds: Mapping[str, float]
         for name, version in plan.versions.items()
         if version is not None
     )
-    contents = contents_of(run, ports.store, (*BRONZE, *SILVER, *GOLD))
+    contents = written_by(run, ports.store, (*BRONZE, *SILVER, *GOLD))
     return RunManifest(
         run,
         files=tuple(_file(landing) for landing in landings),
@@ -535,6 +535,15 @@ def _heads(
 ) -> tuple[Snapshot, ...]:
     heads = (ports.store.head(contract.table, tenant) for contract in contracts)
     return tuple(head for head in heads if head is not None)
+
+
+def written_by(
+    run: RunContext, store: VersionedTableStore, contracts: Sequence[Contract]
+) -> dict[str, Content]:
+    """Say what the run wrote to every table, as its commits do; rows are read where none does."""
+    told = {contract: store.content(contract.table, run) for contract in contracts}
+    read = contents_of(run, store, [c for c, content in told.items() if content is None])
+    return {str(c.table): content or read[str(c.table)] for c, content in told.items()}
 
 
 def contents_of(

@@ -35,10 +35,13 @@ Words = NDArray[np.uint64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
+_THIRTY, _TWENTY_SEVEN, _THIRTY_ONE = np.uint64(30), np.uint64(27), np.uint64(31)
 _ONE = np.uint64(1)
 _WORD = 8
 _SIZE_OF_A_NUMBER = np.uint64(_WORD * int(_GOLDEN) % 2**64)
-_BATCH_ROWS = 65_536
+_BATCH_ROWS = 131_072
+
+_FEW = 8
 _SAMPLE = 512
 
 
@@ -61,8 +64,17 @@ class Content:
     @property
     def digest(self) -> str:
         """The content as 32 hexadecimal digits."""
-        text = f"{ALGORITHM} {self.rows} {self.low} {self.high}"
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return hashlib.sha256(self.as_text().encode()).hexdigest()[:32]
+
+    def as_text(self) -> str:
+        """Write it, with its algorithm, as text that `of_text` reads."""
+        return f"{ALGORITHM} {self.rows} {self.low} {self.high}"
+
+    @classmethod
+    def of_text(cls, text: str) -> Content | None:
+        """Read what `as_text` wrote; None where another algorithm did."""
+        algorithm, *numbers = text.split()
+        return cls(*map(int, numbers)) if algorithm == ALGORITHM else None
 
 
 def content_of(rows: pa.Table | Iterable[pa.RecordBatch], *, but: Collection[str] = ()) -> Content:
@@ -88,45 +100,66 @@ def row_hashes(rows: pa.RecordBatch, *, but: Collection[str] = ()) -> Words:
     hashes = np.zeros(len(rows), np.uint64)
     for name in rows.schema.names:
         if name not in but:
-            hashes += _column(rows.column(name), name)
+            _add_column(hashes, rows.column(name), name)
     return hashes
 
 
 def mix(words: Words) -> Words:
     """Spread the bits of each word over all of it: SplitMix64's finalizer."""
-    words = (words ^ (words >> np.uint64(30))) * _FIRST
-    words = (words ^ (words >> np.uint64(27))) * _SECOND
-    return words ^ (words >> np.uint64(31))
-
-
-def _column(values: pa.Array, name: str) -> Words:
-    seed = np.uint64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little"))
-    if values.null_count == len(values):
-        return _none(len(values))
-    mixed = mix(_folded(values, name) + seed)
-    if values.null_count:
-        mixed *= values.is_valid().cast(pa.uint8()).to_numpy(zero_copy_only=False)
+    mixed = words >> _THIRTY
+    mixed ^= words
+    mixed *= _FIRST
+    mixed ^= mixed >> _TWENTY_SEVEN
+    mixed *= _SECOND
+    mixed ^= mixed >> _THIRTY_ONE
     return mixed
 
 
-def _folded(values: pa.Array, name: str) -> Words:
-    """Fold each value to one word; what stands for a null does not matter."""
+def _add_column(hashes: Words, values: pa.Array, name: str) -> None:
+    """Add what each value of a column says of its row; a null says nothing."""
+    values = _as_told(values)
+    if values.null_count == len(values):
+        return
+    if values.null_count == 0:
+        hashes += _mixed(values, name)
+    else:
+        filled = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
+        hashes[filled] += _mixed(values.drop_null(), name)
+
+
+def _as_told(values: pa.Array) -> pa.Array:
+    """Return texts as bytes with wide offsets, and a dictionary only where it has no null."""
+    if pa.types.is_dictionary(values.type) and values.dictionary.null_count:
+        values = values.dictionary_decode()
+    return values.cast(pa.large_binary()) if _is_text(values.type) else values
+
+
+def _mixed(values: pa.Array, name: str) -> Words | np.uint64:
+    """Give the word of each value, none of which is null; one word where all are the same."""
     kind = values.type
-    if pa.types.is_dictionary(kind):
-        words = _folded(values.dictionary, name)
-        return words[values.indices.fill_null(0).to_numpy()] if len(words) else _none(len(values))
-    if _is_text(kind):
-        return _texts(values, name)
+    if pa.types.is_large_binary(kind):
+        if _is_one_value(values):
+            return np.uint64(_with_seed(_texts(values[:1]), name)[0])
+        if not _repeats(values):
+            return _with_seed(_texts(values), name)
+        values = values.dictionary_encode()
+    if pa.types.is_dictionary(values.type):
+        words = _mixed(_as_told(values.dictionary), name)
+        return words if isinstance(words, np.uint64) else words[values.indices.to_numpy()]
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return _lists(values)
-    return _numbers(values, name) * _coefficients(1) + _SIZE_OF_A_NUMBER
+        return _with_seed(_lists(values), name)
+    return _with_seed(_numbers(values, name) * _coefficients(1) + _SIZE_OF_A_NUMBER, name)
+
+
+def _with_seed(folded: Words, name: str) -> Words:
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    return mix(folded + np.uint64(seed))
 
 
 def _numbers(values: pa.Array, name: str) -> Words:
     kind = values.type
     if pa.types.is_floating(kind):
-        doubles = values.cast(pa.float64()).fill_null(0.0)
-        return doubles.to_numpy(zero_copy_only=False).view(np.uint64)
+        return values.cast(pa.float64()).to_numpy(zero_copy_only=False).view(np.uint64)
     if pa.types.is_timestamp(kind):
         values = values.cast(pa.timestamp("us", tz=kind.tz)).cast(pa.int64())
     elif pa.types.is_date(kind):
@@ -134,27 +167,41 @@ def _numbers(values: pa.Array, name: str) -> Words:
     elif not (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
         msg = f"column '{name}' is {kind}, which {ALGORITHM} has no words for"
         raise InputError(msg)
-    return values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)
+    return values.cast(pa.int64()).to_numpy(zero_copy_only=False).view(np.uint64)
 
 
-def _texts(values: pa.Array, name: str) -> Words:
-    plain = values.cast(pa.large_binary())
-    if len(plain) > _SAMPLE and pc.count_distinct(plain[:_SAMPLE]).as_py() < _SAMPLE // 8:
-        return _folded(plain.dictionary_encode(), name)
-    plain = plain.fill_null(b"")
-    _, offsets, data = plain.buffers()
-    places = np.frombuffer(offsets, np.int64)[plain.offset : plain.offset + len(plain) + 1]
-    return _fold(_bytes(data), places)
+def _repeats(values: pa.Array) -> bool:
+    sample = values[:_SAMPLE]
+    return len(values) > _SAMPLE and pc.count_distinct(sample).as_py() < _SAMPLE // 8
+
+
+def _is_one_value(values: pa.Array) -> bool:
+    """Tell whether all values are the same, at the cost of a look where they are not."""
+    places = _places(values)
+    length = int(places[1] - places[0])
+    data = values.buffers()[2]
+    if int(places[-1] - places[0]) != length * len(values) or data is None:
+        return False
+    size = length * (len(values) - 1)
+    first, rest = data.slice(int(places[0]), size), data.slice(int(places[1]), size)
+    return bool(first.equals(rest)) and bool((np.diff(places) == length).all())
+
+
+def _texts(values: pa.Array) -> Words:
+    return _fold(_bytes(values.buffers()[2]), _places(values))
+
+
+def _places(values: pa.Array) -> NDArray[np.int64]:
+    offsets: NDArray[np.int64] = np.frombuffer(values.buffers()[1], np.int64)
+    return offsets[values.offset : values.offset + len(values) + 1]
 
 
 def _lists(values: pa.Array) -> Words:
     width = values.type.value_type.bit_width // 8
     if pa.types.is_fixed_size_list(values.type):
         values = values.cast(pa.list_(values.type.value_type))
-    elif values.null_count:
-        values = values.fill_null([])
     inner = values.flatten()
-    lengths = values.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    lengths = values.value_lengths().to_numpy(zero_copy_only=False)
     places = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]) * width
     data = inner.buffers()[1]
     if data is None:
@@ -164,39 +211,64 @@ def _lists(values: pa.Array) -> Words:
 
 
 def _fold(data: NDArray[np.uint8], places: NDArray[np.int64]) -> Words:
-    """Fold the bytes between each two places."""
+    """Fold the bytes between each two places: the first word of every value, then the second, …"""
     lengths = np.diff(places)
-    sizes = lengths.astype(np.uint64) * _GOLDEN
-    counts = -(-lengths // _WORD)
-    longest = int(counts.max(initial=0))
-    if longest == 0:
-        return sizes
-    if lengths.min() == lengths.max():
-        return _fold_equal(data[places[0] : places[-1]], len(lengths), longest) + sizes
-    ends = np.cumsum(counts)
-    firsts = ends - counts
-    number = np.arange(ends[-1])
-    words = _words_at(data, number * _WORD + np.repeat(places[:-1] - firsts * _WORD, counts))
-    filled = counts > 0
-    kept = (lengths - (counts - 1) * _WORD)[filled].astype(np.uint64)
-    words[ends[filled] - 1] &= np.uint64(2**64 - 1) >> (np.uint64(64) - np.uint64(8) * kept)
-    words *= _coefficients(longest)[number - np.repeat(firsts, counts)]
-    running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)])
-    return running[ends] - running[firsts] + sizes
+    folded = lengths.astype(np.uint64) * _GOLDEN
+    if not len(lengths) or int(lengths.max()) == 0:
+        return folded
+    own = np.concatenate([data[places[0] : places[-1]], np.zeros(_WORD, np.uint8)])
+    starts, whole = places[:-1] - places[0], lengths // _WORD
+    coefficients = _coefficients(int(whole.max()) + 1)
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    if shortest == longest:
+        for number in range(longest // _WORD):
+            words = np.ndarray((len(lengths),), "<u8", own, number * _WORD, (longest,))
+            folded += words * coefficients[number]
+    else:
+        folded += _whole_words(own, starts, whole, coefficients)
+    return folded + _last_words(own, starts, lengths, whole, coefficients)
 
 
-def _fold_equal(data: NDArray[np.uint8], rows: int, words: int) -> Words:
-    """Fold values that all have one length, without asking where each begins."""
-    padded = np.zeros((rows, words * _WORD), np.uint8)
-    padded[:, : len(data) // rows] = data.reshape(rows, -1)
-    folded: Words = (padded.view("<u8") * _coefficients(words)).sum(axis=1, dtype=np.uint64)
-    return folded
+def _whole_words(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    coefficients: Words,
+) -> Words:
+    """Sum up the words that are whole. The longest values come first, so that those which still
+    have a word of some number stand together.
+    """
+    order = np.argsort(-counts, kind="stable")
+    at, left = starts[order], counts[order]
+    longer = len(left) - np.cumsum(np.bincount(left))
+    every = np.ndarray((len(data) - _WORD + 1,), "<u8", data, strides=(1,))
+    sums = np.zeros(len(starts), np.uint64)
+    number, most = 0, int(left[0])
+    while number < most and longer[number] > _FEW:
+        some = longer[number]
+        sums[:some] += every[at[:some] + number * _WORD] * coefficients[number]
+        number += 1
+    for place in range(int(longer[number]) if number < most else 0):
+        count = int(left[place]) - number
+        words = np.ndarray((count,), "<u8", data, int(at[place]) + number * _WORD)
+        sums[place : place + 1] += (words * coefficients[number:][:count]).sum(dtype=np.uint64)
+    found = np.empty_like(sums)
+    found[order] = sums
+    return found
 
 
-def _words_at(data: NDArray[np.uint8], positions: NDArray[np.int64]) -> Words:
-    padded = np.concatenate([data, np.zeros(_WORD, np.uint8)])
-    every = np.ndarray((len(padded) - _WORD + 1,), "<u8", padded, strides=(1,))
-    return every[positions].astype(np.uint64, copy=False)
+def _last_words(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    whole: NDArray[np.int64],
+    coefficients: Words,
+) -> Words:
+    """Give the word of the bytes that fill none, filled up with zeros; 0 where there are none."""
+    every = np.ndarray((len(data) - _WORD + 1,), "<u8", data, strides=(1,))
+    kept = (lengths - whole * _WORD).astype(np.uint64)
+    masks = (_ONE << (kept * np.uint64(_WORD))) - _ONE
+    return (every[starts + whole * _WORD] & masks) * coefficients[whole]
 
 
 def _coefficients(count: int) -> Words:
@@ -205,10 +277,6 @@ def _coefficients(count: int) -> Words:
 
 def _bytes(data: pa.Buffer | None) -> NDArray[np.uint8]:
     return np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-
-
-def _none(count: int) -> Words:
-    return np.zeros(count, np.uint64)
 
 
 def _is_text(kind: pa.DataType) -> bool:

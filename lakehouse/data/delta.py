@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +16,7 @@ from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
+from lakehouse.data.content import Content, content_of
 from lakehouse.data.delta_history import DeltaTableHistory
 from lakehouse.data.history import VersionGoneError
 from lakehouse.data.maintenance import CHECKPOINT_EVERY
@@ -28,7 +30,7 @@ from lakehouse.data.staging import (
     require_own,
 )
 from lakehouse.data.storage import read_if_there, write_whole
-from lakehouse.data.tables import Snapshot, Staged, StagedFile, TableRef
+from lakehouse.data.tables import WHOLE, Snapshot, Staged, StagedFile, TableRef
 from lakehouse.errors import InputError, PlataError, TenantMismatchError, Transient
 from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext
@@ -132,6 +134,17 @@ class DeltaTableStore(DeltaTableHistory):
         opened = self._version(table, run.tenant, None)
         return opened is not None and opened.transaction_version(run.run_id) is not None
 
+    def content(self, table: TableRef, run: RunContext) -> Content | None:
+        """Look for the run's commit, from the newest on; see `TableStore.content`."""
+        opened = self._version(table, run.tenant, None)
+        fences = (run.run_id, f"{run.run_id}/{WHOLE}")
+        if opened is None or all(opened.transaction_version(fence) is None for fence in fences):
+            return None
+        for commit in self._newest_first(table, run.tenant):
+            if commit.run_id == run.run_id:
+                return commit.content
+        return None
+
     def discard(self, table: TableRef, run: RunContext) -> None:
         """Delete the notes of staged parts; see `TableStore.discard`."""
         filesystem = self._root.table_filesystem(table, run.tenant)
@@ -139,7 +152,7 @@ class DeltaTableStore(DeltaTableHistory):
             filesystem.delete_dir(marker_folder(run.run_id))
 
     def append(
-        self, table: TableRef, rows: pa.Table, run: RunContext, *, part: str = "all"
+        self, table: TableRef, rows: pa.Table, run: RunContext, *, part: str = WHOLE
     ) -> Snapshot:
         """Stage and publish one part; see `TableStore.append`."""
         require_own(rows, run)
@@ -156,10 +169,13 @@ class DeltaTableStore(DeltaTableHistory):
         schema = Schema.from_arrow(rows.schema)
         filesystem = self._root.table_filesystem(table, run.tenant)
         files = []
-        for file, content in encode_files(rows.cast(pa.schema(schema.to_arrow())), run, part):
-            write_whole(filesystem, file.path, content)
-            files.append(file)
-        return Staged(table, run.run_id, part, schema.to_json(), len(rows), tuple(files))
+        with ThreadPoolExecutor(1) as beside:
+            content = beside.submit(content_of, rows)
+            for file, encoded in encode_files(rows.cast(pa.schema(schema.to_arrow())), run, part):
+                write_whole(filesystem, file.path, encoded)
+                files.append(file)
+        own = tuple(files)
+        return Staged(table, run.run_id, part, schema.to_json(), len(rows), own, content.result())
 
     def _commit(
         self, table: TableRef, staged: Sequence[Staged], run: RunContext, *, fence: str
@@ -170,7 +186,7 @@ class DeltaTableStore(DeltaTableHistory):
             table, staged[0], run.tenant
         )
         properties = CommitProperties(
-            custom_metadata={"run_id": run.run_id},
+            custom_metadata=_told_of(staged, run, fence),
             app_transactions=[Transaction(fence, _FENCE_VERSION)],
         )
         actions = _add_actions(staged, run)
@@ -212,6 +228,15 @@ class DeltaTableStore(DeltaTableHistory):
             if there is None:
                 raise
             return there
+
+
+def _told_of(staged: Sequence[Staged], run: RunContext, fence: str) -> dict[str, str]:
+    """Say what a commit's entry in the log keeps: whose it is and, where it is all, its content."""
+    parts = {part.part: part.content for part in staged}
+    contents = [content for content in parts.values() if content is not None]
+    if fence not in (run.run_id, f"{run.run_id}/{WHOLE}") or len(contents) < len(parts):
+        return {"run_id": run.run_id}
+    return {"run_id": run.run_id, "content": sum(contents, Content()).as_text()}
 
 
 def _require_staged(table: TableRef, staged: Sequence[Staged], run: RunContext) -> None:

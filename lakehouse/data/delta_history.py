@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +17,7 @@ import pyarrow.fs as pafs
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from lakehouse.data.content import Content
 from lakehouse.data.history import Commit, LazyRows, TableState, VersionGoneError
 from lakehouse.data.storage import LakeRoot
 from lakehouse.data.tables import TableRef
@@ -84,18 +85,30 @@ class DeltaTableHistory:
 
     def _newest_run(self, table: TableRef, tenant: TenantContext, version: int) -> Commit:
         """Find the newest commit of a run, a few entries at a time; else return the newest."""
-        reader = self._root.table_filesystem(table, tenant)
-        names = [name for name in _entries(reader) if name <= f"{version:020}.json"]
         newest: Commit | None = None
-        for end in range(len(names), 0, -_READERS):
-            read = _read(reader, names[max(0, end - _READERS) : end])
-            newest = newest or read[-1]
-            for commit in reversed(read):
-                if commit.run_id is not None:
-                    return commit
+        for commit in self._newest_first(table, tenant, version):
+            if commit.run_id is not None:
+                return commit
+            newest = newest or commit
         if newest is None:
             raise VersionGoneError.of(table, version)
         return newest
+
+    def _newest_first(
+        self, table: TableRef, tenant: TenantContext, version: int | None = None
+    ) -> Iterator[Commit]:
+        """Read the log backwards from a version, else from its end: one entry, then a few at once.
+
+        What is sought is nearly always in the last.
+        """
+        reader = self._root.table_filesystem(table, tenant)
+        names = _entries(reader)
+        if version is not None:
+            names = [name for name in names if name <= f"{version:020}.json"]
+        if names:
+            yield _commit(reader, names.pop())
+        for end in range(len(names), 0, -_READERS):
+            yield from reversed(_read(reader, names[max(0, end - _READERS) : end]))
 
     def _version(self, table: TableRef, tenant: TenantContext, at: int | None) -> DeltaTable | None:
         uri = self._root.table_uri(table, tenant)
@@ -144,7 +157,7 @@ def _commit(reader: pafs.FileSystem, name: str) -> Commit:
     infos = [action["commitInfo"] for action in actions if "commitInfo" in action]
     entry: dict[str, Any] = infos[0] if infos else {}
     added = [action["add"] for action in actions if "add" in action]
-    run_id = entry.get("run_id")
+    run_id, content = entry.get("run_id"), entry.get("content")
     return Commit(
         version=int(name.removesuffix(".json")),
         at=datetime.fromtimestamp(entry.get("timestamp", 0) / 1000, UTC),
@@ -154,6 +167,7 @@ def _commit(reader: pafs.FileSystem, name: str) -> Commit:
         files_added=len(added),
         files_removed=sum("remove" in action for action in actions),
         bytes_added=sum(file["size"] for file in added),
+        content=None if content is None else Content.of_text(content),
     )
 
 

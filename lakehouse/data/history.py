@@ -9,6 +9,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from lakehouse.data.content import Content
 from lakehouse.data.tables import TableRef, TableStore
 from lakehouse.errors import PlataError, Terminal
 from lakehouse.run import RunId
@@ -33,7 +34,8 @@ class VersionGoneError(PlataError, Terminal):
 class Commit:
     """One version's birth. `run_id` is null for maintenance, `at` is aware, in UTC.
 
-    A compaction adds and removes files, and adds no rows.
+    A compaction adds and removes files, and adds no rows. `content` is there where the commit is
+    all that its run added to the table.
     """
 
     version: int
@@ -44,6 +46,7 @@ class Commit:
     files_added: int = 0
     files_removed: int = 0
     bytes_added: int = 0
+    content: Content | None = None
 
 
 @dataclass(frozen=True, slots=True)

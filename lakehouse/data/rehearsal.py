@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from lakehouse.data.content import Content
 from lakehouse.data.history import Commit, LazyRows, TableState, VersionedTableStore
 from lakehouse.data.tables import Snapshot, Staged, TableRef
 from lakehouse.run import RunContext, RunId
@@ -85,6 +86,10 @@ class RehearsalStore:
     def published(self, table: TableRef, run: RunContext) -> bool:
         """Look in the scratch lake."""
         return self.scratch.published(table, run)
+
+    def content(self, table: TableRef, run: RunContext) -> Content | None:
+        """Look in the scratch lake."""
+        return self.scratch.content(table, run)
 
     def discard(self, table: TableRef, run: RunContext) -> None:
         """Forget what waits in the scratch lake."""

@@ -10,10 +10,14 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from lakehouse.data.content import Content
 from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext, TenantId
 
 PARTITION_COLUMNS = ("source", "day")
+
+WHOLE = "all"
+"""The part of a run that appends to a table once."""
 
 
 class Layer(StrEnum):
@@ -68,6 +72,7 @@ class Staged:
 
     Small whatever the rows weigh: it travels from a worker and is kept as text. `schema` is the
     rows' own, as Delta writes it; it says the shape where there are no rows and so no files.
+    `content` is of the rows as they were handed in; None in a note of before it was kept.
     """
 
     table: TableRef
@@ -76,10 +81,12 @@ class Staged:
     schema: str
     rows: int
     files: tuple[StagedFile, ...]
+    content: Content | None = None
 
     def as_json(self) -> str:
         """Write it as text that `of_json` reads."""
-        return json.dumps(asdict(self), sort_keys=True)
+        content = None if self.content is None else self.content.as_text()
+        return json.dumps({**asdict(self), "content": content}, sort_keys=True)
 
     @classmethod
     def of_json(cls, text: str) -> Staged:
@@ -96,7 +103,9 @@ class Staged:
         )
         table = TableRef(Layer(values["table"]["layer"]), values["table"]["entity"])
         run_id, part = RunId(values["run_id"]), values["part"]
-        return cls(table, run_id, part, values["schema"], values["rows"], files)
+        told = values.get("content")
+        content = None if told is None else Content.of_text(told)
+        return cls(table, run_id, part, values["schema"], values["rows"], files, content)
 
 
 class TableStore(Protocol):
@@ -163,12 +172,19 @@ class TableStore(Protocol):
         """Tell whether the run has published to this table."""
         ...
 
+    def content(self, table: TableRef, run: RunContext) -> Content | None:
+        """Return what the run's one commit says it added, without reading a row.
+
+        None where no commit tells: the run appended in several, or not at all.
+        """
+        ...
+
     def discard(self, table: TableRef, run: RunContext) -> None:
         """Forget what the run staged and did not publish; its files go with the next vacuum."""
         ...
 
     def append(
-        self, table: TableRef, rows: pa.Table, run: RunContext, *, part: str = "all"
+        self, table: TableRef, rows: pa.Table, run: RunContext, *, part: str = WHOLE
     ) -> Snapshot:
         """Add `rows` in one commit; the same run and part again adds nothing.
 

@@ -14,6 +14,7 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, DeltaProtocolError
 
+from lakehouse.data.content import content_of
 from lakehouse.data.delta import DeltaTableStore
 from lakehouse.data.storage import LakeRoot
 from lakehouse.data.tables import Layer, Staged, TableRef
@@ -100,6 +101,43 @@ def test_other_rows_of_a_published_part_leave_the_table_as_it_was(store: DeltaTa
     store.publish(TABLE, [store.stage(TABLE, rows(run, "a"), run, part="one")], run)
     store.publish(TABLE, [store.stage(TABLE, rows(run, "b"), run, part="one")], run)
     assert tickets(store) == ["a"]
+
+
+def test_what_a_commit_says_of_its_content_is_what_a_reader_finds(store: DeltaTableStore) -> None:
+    run, other = run_of(), run_of(1)
+    texts = pa.array([None, "señor, ¿y mi cobro?"], pa.large_string())
+    one = store.stage(TABLE, rows(run, "a", "b", said=texts), run, part="one")
+    two = store.stage(TABLE, rows(run, "c", "d", said=texts), run, part="two")
+    assert store.content(TABLE, run) is None
+    store.publish(TABLE, [Staged.of_json(one.as_json()), two, two], run)
+    for number in range(2, 12):
+        later = run_of(number)
+        store.append(TABLE, rows(later, f"later-{number}"), later)
+    found = store.scan(TABLE, NORTE, run_id=run.run_id)
+    assert found is not None
+    assert store.content(TABLE, run) == content_of(found)
+    assert store.content(TABLE, run_of(3)) == content_of(rows(run_of(3), "later-3"))
+    assert store.content(TABLE, other) is None
+
+
+def test_a_note_of_before_content_was_kept_is_published_and_its_commit_tells_nothing(
+    store: DeltaTableStore,
+) -> None:
+    run = run_of()
+    part = store.stage(TABLE, rows(run, "a"), run, part="one")
+    note = json.loads(part.as_json())
+    del note["content"]
+    store.publish(TABLE, [Staged.of_json(json.dumps(note))], run)
+    assert (tickets(store), store.content(TABLE, run)) == (["a"], None)
+
+
+def test_a_run_that_appends_in_parts_has_no_commit_that_tells_of_all(
+    store: DeltaTableStore,
+) -> None:
+    run = run_of()
+    for part in ("one", "two"):
+        store.append(TABLE, rows(run, part), run, part=part)
+    assert store.content(TABLE, run) is None
 
 
 def test_a_part_travels_as_text(store: DeltaTableStore) -> None:
