@@ -6,13 +6,14 @@ A run is planned against exactly one, and every row it enriches carries the name
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from registry.refs import ModelRef, PromptRef, bundle_id
+from registry.refs import ModelRef, PromptRef, bundle_id, text_digest
 
 _PLAIN_TEXT = "text"
 
@@ -86,6 +87,18 @@ class Bundle:
         yield "seed", str(self.seed)
         for task in self.tasks:
             yield from task.parts()
+
+    def answers_id(self, task: str) -> str:
+        """Name, by content, all that decides the champion's answers to a task.
+
+        Routing, and what only runs beside, are not among it: two bundles that differ in those give
+        the same answers, and what was found out about the one holds for the other.
+        """
+        pins = next(pins for pins in self.tasks if pins.task == task)
+        deciding = (self.embedding, self.embedding_prompt, pins.champion, pins.champion_prompt)
+        digests = [None if pin is None else f"{pin.uri}#{pin.digest}" for pin in deciding]
+        text = json.dumps([task, sorted(pins.labels), pins.text_field, *digests])
+        return f"answers-{text_digest(text)[:12]}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -12,6 +12,7 @@ from features.index import EmbeddingIndex
 from labeling.queue import ReviewQueue
 from lakehouse.control.catalogue import TableCatalogue
 from lakehouse.control.drift import DriftLog
+from lakehouse.control.evaluations import EvaluationLog
 from lakehouse.control.landings import LandingIndex
 from lakehouse.control.llm_ledger import LlmLedger
 from lakehouse.control.runs import RunLog
@@ -31,6 +32,7 @@ PORTS: list[type] = [
     RunLog,
     LandingIndex,
     DriftLog,
+    EvaluationLog,
     TableCatalogue,
     ServedTables,
     LlmLedger,

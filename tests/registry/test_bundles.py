@@ -65,3 +65,23 @@ def test_a_bundle_is_read_by_people_as_what_each_part_meant() -> None:
         "tipo.routing": "accept_at=0.8 audit=0.05",
     }
     assert BUNDLE.digests()["tipo.champion"] == "c2"
+
+
+def test_answers_keep_their_name_where_only_what_stands_beside_them_changes() -> None:
+    own = BUNDLE.answers_id("tipo")
+    same = [
+        replace(BUNDLE, seed=1),
+        with_task(baseline=ModelRef("norte.tipo", "1", "c0")),
+        with_task(accept_at=0.9, audit_share=0.1),
+        with_task(labels=("q", "p")),
+    ]
+    others = [
+        replace(BUNDLE, embedding=ModelRef("e5", "1", "a2")),
+        replace(BUNDLE, embedding_prompt=PromptRef("e5-query", "2", "b1")),
+        with_task(champion=ModelRef("norte.tipo", "3", "c2")),
+        with_task(champion_prompt=PromptRef("norte.tipo.zero-shot", "1", "d1")),
+        with_task(text_field="subject_and_text"),
+        with_task(labels=("p", "q", "r")),
+    ]
+    assert {bundle.answers_id("tipo") for bundle in same} == {own}
+    assert len({own, *(bundle.answers_id("tipo") for bundle in others)}) == len(others) + 1
