@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
+from lakehouse.control.llm_ledger import Spending
 from lakehouse.data.content import Content
 from lakehouse.data.tables import Snapshot
 from lakehouse.run import RunContext
@@ -70,6 +71,7 @@ class RunManifest:
     """The account of one run. `pins` maps what was asked for to the exact version it meant.
 
     `digests` are of the pinned models and prompts. `contents` are of the run's own rows, by table.
+    `spent` is what endpoints of LLMs charge for it.
     """
 
     run: RunContext
@@ -82,6 +84,7 @@ class RunManifest:
     contents: Mapping[str, Content] = field(default_factory=dict)
     environment: Environment | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    spent: tuple[Spending, ...] = ()
 
     def as_json(self) -> str:
         """Write the manifest with sorted keys, so that equal runs give equal text."""
@@ -103,5 +106,6 @@ class RunManifest:
             "counts": dict(self.counts),
             "contents": {table: content.digest for table, content in self.contents.items()},
             "environment": None if self.environment is None else self.environment.as_dict(),
+            "spent": [spending.as_dict() for spending in self.spent],
             "seconds": {step: round(took, 3) for step, took in self.seconds.items()},
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 STATE_FOLDER = ".plata"
@@ -22,6 +22,24 @@ def state_folder(start: Path) -> Path:
 def _of_aws(name: str) -> Any:
     """Declare a setting that is called as AWS calls it, without our prefix."""
     return Field(default=None, validation_alias=AliasChoices(name, name.lower()))
+
+
+class LlmEndpoint(BaseModel):
+    """Where an LLM answers, and what it is asked to bear; see `models.chat.CallLimits`.
+
+    `url` ends where `/chat/completions` begins. `key_variable` names the environment variable that
+    holds the key: the key itself stands in no setting.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(pattern=r"^https?://")
+    key_variable: str | None = None
+    concurrency: int = Field(default=4, ge=1, le=256)
+    attempts: int = Field(default=4, ge=1, le=20)
+    timeout: float = Field(default=30.0, gt=0)
+    deadline: float = Field(default=120.0, gt=0)
+    rest: float = Field(default=60.0, gt=0)
 
 
 class Settings(BaseSettings):
@@ -54,6 +72,8 @@ class Settings(BaseSettings):
         ),
     )
     dask_address: str | None = None
+    llm: dict[str, LlmEndpoint] = Field(default_factory=dict)
+    """Endpoints of LLMs by the name models know them by, as JSON."""
     workers: int = Field(default=2, ge=1)
     """Worker processes of the local Dask cluster, one thread each."""
     log_level: str = "WARNING"

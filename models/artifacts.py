@@ -1,13 +1,14 @@
 """Model folders: what a model is on disk, and how it comes back, without running foreign code.
 
 `plata.json` says which family a folder is of. A linear model is its numbers, in
-`weights.safetensors`, and the terms it counts, in `terms.json`; a rules model is `rules.yaml`.
+`weights.safetensors`, and the terms it counts, in `terms.json`; a rules model is `rules.yaml`; a
+zero-shot model is the prompt it pins, `prompt.yaml`, and the vectors of its descriptions.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +18,29 @@ from safetensors.numpy import load_file, save_file
 
 from features.embed import open_embedder
 from models.classifier import Classifier
-from models.folder import CONFIG_FILE, read_config, write_config, write_json
+from models.folder import (
+    CONFIG_FILE,
+    EMBEDDING,
+    LLM,
+    family_of,
+    pinned_prompt,
+    read_config,
+    write_config,
+    write_json,
+)
 from models.linear import Features, LinearClassifier, Weights
 from models.rules import RULES_FILE, read_rules
 from models.zero_shot import ZeroShotClassifier, ZeroShotPrompt
 from registry.errors import ArtifactError
+from registry.refs import PromptRef, text_digest
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
 _WEIGHTS_FILE = "weights.safetensors"
 _TERMS_FILE = "terms.json"
+_PROMPT_FILE = "prompt.yaml"
+_DESCRIPTIONS_FILE = "descriptions.safetensors"
 _OPTIONS = ("analyzer", "ngram_range", "strip_accents", "sublinear_tf", "token_pattern")
 _WEIGHTS = "coefficients", "intercepts", "sharpness"
 
@@ -53,21 +66,71 @@ def save_linear(model: LinearClassifier, folder: Path, *, space: Mapping[str, st
     write_config(folder, config)
 
 
-def load(folder: Path) -> Classifier:
-    """Open a model folder of ours. Raises `ArtifactError` where it is not one, or not safe."""
-    config = read_config(folder)
-    family = config.get("family")
-    if family == "rules":
-        return read_rules(folder / RULES_FILE)
-    if family == "linear":
-        return _load_linear(folder, config)
-    msg = f"{CONFIG_FILE} names the family '{family}', expected 'rules' or 'linear'"
-    raise ArtifactError(msg)
+def save_zero_shot(
+    model: ZeroShotClassifier,
+    folder: Path,
+    *,
+    template: str,
+    prompt: PromptRef,
+    space: Mapping[str, str],
+) -> None:
+    """Write a zero-shot model: the version of the prompt it pins, and its descriptions' vectors.
+
+    `template` is the prompt's text, letter by letter; `space` says what made the vectors.
+    """
+    (folder / _PROMPT_FILE).write_text(template, encoding="utf-8", newline="")
+    save_file({"descriptions": np.ascontiguousarray(model.vectors)}, folder / _DESCRIPTIONS_FILE)
+    pinned = {"name": prompt.name, "version": prompt.version, "digest": prompt.digest}
+    config = {"family": "zero-shot", "labels": list(model.labels)}
+    write_config(folder, {**config, "prompt": pinned, "embedding": dict(space)})
+
+
+def load(folder: Path, template: str | None = None) -> Classifier:
+    """Open a model folder of any family that answers by itself.
+
+    `template` is the text of the prompt the model reads: an embedding model is nothing without
+    one, and a zero-shot model takes no other than the one it pins. Raises `ArtifactError` where
+    the folder is not ours, or not safe.
+    """
+    family = family_of(folder)
+    if family == EMBEDDING and template is not None:
+        return load_zero_shot(folder, template)
+    if family == LLM:
+        msg = "an LLM answers through its endpoint: it is asked in a run, not opened from a folder"
+        raise ArtifactError(msg)
+    if family not in _FAMILIES:
+        known = ", ".join(f"'{name}'" for name in (*_FAMILIES, LLM))
+        msg = f"{CONFIG_FILE} names the family '{family}', expected one of {known}"
+        raise ArtifactError(msg)
+    pinned = pinned_prompt(folder)
+    if template is not None and (pinned is None or pinned.digest != text_digest(template)):
+        reads = "no prompt" if pinned is None else f"only {pinned.uri}"
+        msg = f"a model of the family '{family}' is given a prompt, and this one reads {reads}"
+        raise ArtifactError(msg)
+    return _FAMILIES[family](folder, read_config(folder))
 
 
 def load_zero_shot(folder: Path, template: str) -> ZeroShotClassifier:
     """Make a classifier of an embedding model's folder and a prompt's text."""
     return ZeroShotClassifier.of(ZeroShotPrompt.parse(template), open_embedder(folder))
+
+
+def _load_rules(folder: Path, config: Mapping[str, Any]) -> Classifier:
+    return read_rules(folder / RULES_FILE)
+
+
+def _load_zero_shot(folder: Path, config: Mapping[str, Any]) -> ZeroShotClassifier:
+    try:
+        template = (folder / _PROMPT_FILE).read_bytes().decode("utf-8")
+        vectors = load_file(folder / _DESCRIPTIONS_FILE)["descriptions"]
+    except (OSError, UnicodeDecodeError, SafetensorError, KeyError, ValueError) as error:
+        msg = f"'{folder.name}' is not a zero-shot model: {' '.join(str(error).split())}"
+        raise ArtifactError(msg) from error
+    pinned = pinned_prompt(folder)
+    if pinned is None or pinned.digest != text_digest(template):
+        msg = f"{_PROMPT_FILE} is not the prompt that {CONFIG_FILE} pins"
+        raise ArtifactError(msg)
+    return ZeroShotClassifier.with_vectors(ZeroShotPrompt.parse(template), vectors)
 
 
 def _options(vectorizer: TfidfVectorizer) -> dict[str, Any]:
@@ -113,3 +176,10 @@ def _weights(arrays: Mapping[str, Any], labels: int) -> Weights:
         msg = f"{_WEIGHTS_FILE} has {found}, expected {labels} rows, one a label"
         raise ArtifactError(msg)
     return Weights(coefficients, intercepts, sharpness.item())
+
+
+_FAMILIES: Mapping[str, Callable[[Path, Mapping[str, Any]], Classifier]] = {
+    "rules": _load_rules,
+    "linear": _load_linear,
+    "zero-shot": _load_zero_shot,
+}

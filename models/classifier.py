@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from registry.errors import ArtifactError
+
 Probabilities = NDArray[np.float64]
 """One row a text, one column a label, in the order of the labels; rows sum to one."""
 
@@ -39,6 +41,17 @@ class Classifier(Protocol):
 def best(probabilities: Probabilities) -> NDArray[np.int64]:
     """Return the position of each row's most probable label, the first of equals."""
     return np.asarray(probabilities.argmax(axis=1), np.int64)
+
+
+def require_labels(classifier: Classifier, labels: tuple[str, ...]) -> None:
+    """Raise `ArtifactError` unless the model answers with a task's labels."""
+    if set(classifier.labels) == set(labels):
+        return
+    msg = (
+        f"the model answers {', '.join(sorted(classifier.labels))}; the task wants "
+        f"{', '.join(sorted(labels))}. Train or register a version for the task as it is now"
+    )
+    raise ArtifactError(msg)
 
 
 def answers(classifier: Classifier, rows: pa.Table, labels: tuple[str, ...]) -> pa.Table:

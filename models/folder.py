@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from registry.errors import ArtifactError
+from registry.refs import PromptRef
 
 CONFIG_FILE = "plata.json"
+EMBEDDING, LLM = "embedding", "llm"
+"""Families that are not opened as a classifier alone: one needs a prompt, one an endpoint."""
 REFERENCE_FILE = "reference.parquet"
 """What drift is compared with."""
 
@@ -25,6 +28,27 @@ def read_config(folder: Path) -> dict[str, Any]:
         msg = f"{CONFIG_FILE} is not a JSON object"
         raise ArtifactError(msg)
     return config
+
+
+def family_of(folder: Path) -> str:
+    """Return which family a folder is of; one that is not ours holds an embedding model."""
+    if not (folder / CONFIG_FILE).is_file():
+        return EMBEDDING
+    return str(read_config(folder).get("family"))
+
+
+def pinned_prompt(folder: Path) -> PromptRef | None:
+    """Return the prompt version a model was registered with, None where it reads none."""
+    if family_of(folder) == EMBEDDING:
+        return None
+    pinned = read_config(folder).get("prompt")
+    if pinned is None:
+        return None
+    try:
+        return PromptRef(pinned["name"], pinned["version"], pinned["digest"])
+    except (TypeError, KeyError) as error:
+        msg = f"{CONFIG_FILE} pins no prompt version by name, version and digest: {pinned}"
+        raise ArtifactError(msg) from error
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:

@@ -27,12 +27,11 @@ from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from models.chat import Caller, CallError, Failure, Reply
 from models.classifier import Probabilities
-from models.folder import read_config, write_config
+from models.folder import LLM, read_config, write_config
 from models.llm_prompt import LlmPrompt, answer_schema, read_answer
 from registry.errors import ArtifactError
 from registry.refs import PromptRef, text_digest
 
-FAMILY = "llm"
 _OURS = {"model", "messages", "response_format", "stream", "n", "tools", "functions"}
 _ANSWER_ATTEMPTS = 2
 """How often a text is asked about when the answer cannot be used."""
@@ -116,7 +115,7 @@ class LlmModel(BaseModel):
 
     def save(self, folder: Path) -> None:
         """Write a model folder."""
-        write_config(folder, {"family": FAMILY, **self.model_dump(mode="json")})
+        write_config(folder, {"family": LLM, **self.model_dump(mode="json")})
 
     def asking(self, prompt: PromptRef) -> Asking:
         """Name everything that decides an answer, the text apart."""

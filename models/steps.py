@@ -7,28 +7,21 @@ from pathlib import Path
 import pyarrow as pa
 
 from lakehouse.compute.batches import Step
-from models.classifier import answers
-from registry.errors import ArtifactError
+from models.classifier import answers, require_labels
 
 
 def classify_step(folder: str, labels: list[str], template: str | None = None) -> Step:
     """Build the step that answers rows of ticket_id, text and embedding.
 
-    `folder` holds a registered model; with `template`, the text of a zero-shot prompt, it holds
-    the embedding model the rows' vectors come from. Gives ticket_id, predicted_label, score,
-    probabilities (a JSON object in the order of `labels`) and explanation.
+    `folder` holds a registered model; `template` is the text of the prompt it reads, such as the
+    zero-shot prompt of an embedding model, whose vectors the rows have. Gives ticket_id,
+    predicted_label, score, probabilities (a JSON object in the order of `labels`) and explanation.
     """
-    from models.artifacts import load, load_zero_shot
+    from models.artifacts import load
 
-    place = Path(folder)
-    classifier = load(place) if template is None else load_zero_shot(place, template)
+    classifier = load(Path(folder), template)
     order = tuple(labels)
-    if set(classifier.labels) != set(order):
-        msg = (
-            f"the model answers {', '.join(sorted(classifier.labels))}; the task wants "
-            f"{', '.join(sorted(order))}. Train or register a version for the task as it is now"
-        )
-        raise ArtifactError(msg)
+    require_labels(classifier, order)
 
     def classify(rows: pa.Table) -> pa.Table:
         return answers(classifier, rows, order)

@@ -83,9 +83,20 @@ class ZeroShotClassifier:
     @classmethod
     def of(cls, prompt: ZeroShotPrompt, embedder: Embedder) -> ZeroShotClassifier:
         """Embed the descriptions."""
-        lines = [line for texts in prompt.etiquetas.values() for line in texts]
+        return cls.with_vectors(
+            prompt, embedder.encode(filled(prompt.consulta, pa.array(_lines(prompt))))
+        )
+
+    @classmethod
+    def with_vectors(
+        cls, prompt: ZeroShotPrompt, vectors: NDArray[np.float32]
+    ) -> ZeroShotClassifier:
+        """Take vectors made before, one a description. Raises `ArtifactError` on others."""
+        lines = _lines(prompt)
+        if vectors.ndim != 2 or len(vectors) != len(lines):
+            msg = f"the prompt has {len(lines)} descriptions, the vectors are {vectors.shape}"
+            raise ArtifactError(msg)
         owners = [n for n, texts in enumerate(prompt.etiquetas.values()) for _ in texts]
-        vectors = embedder.encode(filled(prompt.consulta, pa.array(lines)))
         return cls(prompt, tuple(lines), vectors, np.array(owners, np.int64))
 
     @property
@@ -125,6 +136,10 @@ class ZeroShotClassifier:
             for n, label in enumerate(self.labels)
         ]
         return np.stack(per_label, axis=1)
+
+
+def _lines(prompt: ZeroShotPrompt) -> list[str]:
+    return [line for texts in prompt.etiquetas.values() for line in texts]
 
 
 def default_prompt(task: str, titles: Mapping[str, str]) -> ZeroShotPrompt:

@@ -6,10 +6,11 @@ An adapter is built when it is first asked for: some take ten seconds to import.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +27,7 @@ from lakehouse.compute.batches import Cluster
 from lakehouse.control.catalogue import TableCatalogue
 from lakehouse.control.drift import DriftLog
 from lakehouse.control.landings import LandingIndex
+from lakehouse.control.llm_ledger import LlmLedger
 from lakehouse.control.postgres import Postgres
 from lakehouse.control.runs import RunLog, RunRecord
 from lakehouse.control.served import ServedTables
@@ -35,9 +37,11 @@ from lakehouse.data.maintenance import TableMaintenance
 from lakehouse.data.storage import FileStore, LakeRoot
 from lakehouse.errors import ConfigurationError
 from lakehouse.manifest import RunManifest
-from lakehouse.settings import Settings
+from lakehouse.settings import LlmEndpoint, Settings
 from lakehouse.telemetry import configure
 from lakehouse.tenancy import TenantContext
+from models.chat import Caller, CallLimits
+from models.llm_desk import LlmDesk
 from models.steps import classify_step
 from models.task import Task
 from pipelines.enrich import ModelSteps
@@ -164,11 +168,19 @@ class Platform:
             registry=self.registry,
             index=self.index,
             postgres=self.postgres,
-            models=ModelSteps(embed=embed_step, classify=classify_step),
+            models=ModelSteps(embed=embed_step, classify=classify_step, llm=self.llm.open),
             cluster=self.cluster,
             events=Deferred(lambda: self.events),
             maintenance=self.maintenance,
         )
+
+    @cached_property
+    def llm(self) -> LlmDesk:
+        """Where LLMs are asked, at the endpoints the settings name."""
+        endpoints = {
+            name: partial(_caller, name, endpoint) for name, endpoint in self.settings.llm.items()
+        }
+        return LlmDesk(endpoints, LlmLedger(self.postgres))
 
     @cached_property
     def events(self) -> RunEvents:
@@ -244,6 +256,27 @@ class Platform:
             )
             raise ConfigurationError(msg)
         return tasks_of(config.values, tenant)
+
+
+def _caller(name: str, endpoint: LlmEndpoint) -> Caller:
+    """Reach an endpoint with the key the environment holds for it; the key is kept nowhere else."""
+    from models.openai_endpoint import OpenAiEndpoint
+
+    key = None if endpoint.key_variable is None else os.environ.get(endpoint.key_variable)
+    if endpoint.key_variable is not None and not key:
+        msg = (
+            f"the key of LLM endpoint '{name}' is to be in the environment variable "
+            f"{endpoint.key_variable}, which is not set; export it and take the run up again"
+        )
+        raise ConfigurationError(msg)
+    limits = CallLimits(
+        concurrency=endpoint.concurrency,
+        attempts=endpoint.attempts,
+        timeout=endpoint.timeout,
+        deadline=endpoint.deadline,
+        rest=endpoint.rest,
+    )
+    return Caller(OpenAiEndpoint(endpoint.url, key, connections=endpoint.concurrency), limits)
 
 
 @cache

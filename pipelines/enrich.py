@@ -2,13 +2,15 @@
 
 Each step works chunk by chunk and stages what a chunk gives; all of it is published with the rest
 of Silver. A run that is killed does not ask a model again for what is staged. Equal texts are asked
-about once a chunk.
+about once a chunk. Where the champion gives no answer, the baseline answers and a person looks.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +22,11 @@ from features.embed import EmbeddingSpace
 from features.index import EmbeddingIndex
 from lakehouse.compute.batches import Cluster, Step, map_batches
 from lakehouse.data.tables import TableStore
+from lakehouse.errors import ConfigurationError
 from lakehouse.run import RunContext
+from models.classifier import Classifier, require_labels
+from models.classifier import answers as answers_of
+from models.folder import LLM, family_of
 from models.routing import Decision, RoutingPolicy, with_audit
 from pipelines.answered import CHAMPION, asked_text
 from pipelines.steps import OnStep, Progress, own_rows, stage, untold
@@ -30,15 +36,26 @@ from registry.refs import ModelRef, PromptRef, Registry
 CHUNK_TICKETS = 2_000
 """Tickets a part. A constant: a resumed run must cut the same way."""
 
+_CONVERSED_ROWS = 64
+"""Texts between two words of progress, where an LLM is asked."""
+
+_SILENT = "El modelo principal no respondió."
+"""What a reviewer reads before the baseline's own reason."""
+
 COMPARISON = "comparison"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSteps:
-    """What is mapped over texts: `features.embed.embed_step` and `models.steps.classify_step`."""
+    """What is mapped over texts: `features.embed.embed_step` and `models.steps.classify_step`.
+
+    `llm` opens what is asked over a network, see `models.llm_desk.LlmDesk.open`: it waits rather
+    than computes, so it is asked from this process and not from the workers.
+    """
 
     embed: Callable[..., Step]
     classify: Callable[..., Step]
+    llm: Callable[..., Classifier] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +102,15 @@ class Enricher:
         for number, chunk in _chunks(due):
             rows = _with_vectors(chunk, vectors)
             for voice in voices:
-                part = f"classifications/{voice.part}/{number:05d}"
+                part = voice.part(number)
                 if part in done:
                     progress(len(chunk))
                     continue
-                answers = self._answers(rows, voice, progress)
+                asked = self._not_fallen(rows, voice, number)
+                progress(len(rows) - len(asked))
+                if len(asked) == 0:
+                    continue
+                answers = self._answers(asked, voice, progress)
                 stage(
                     self.store, CLASSIFICATIONS, answers, self.run, part=part, on_step=self.on_step
                 )
@@ -156,6 +177,18 @@ class Enricher:
         """Return how many answers a ticket gets."""
         return sum(1 for task in self.bundle.tasks for _ in self._voices(task))
 
+    def fallen(self) -> Counter[tuple[str, str]]:
+        """Count the staged answers the baseline gave in a champion's place, by task and reason.
+
+        The baseline does not answer those tickets a second time.
+        """
+        if not any(self._may_fall(task) for task in self.bundle.tasks):
+            return Counter()
+        rows = self._own(CLASSIFICATIONS, ["task", "fallback_reason"])
+        rows = rows.filter(pc.is_valid(rows["fallback_reason"]))
+        tasks, reasons = rows["task"].to_pylist(), rows["fallback_reason"].to_pylist()
+        return Counter(zip(tasks, reasons, strict=True))
+
     def _space(self, vectors: pa.Table) -> EmbeddingSpace:
         dimensions = len(vectors["embedding"][0])
         return EmbeddingSpace.of(self.bundle.embedding, self.bundle.embedding_prompt, dimensions)
@@ -172,17 +205,71 @@ class Enricher:
         asked = rows.set_column(place, "text", asked_text(rows, voice.task.text_field))
         distinct = _distinct(asked, ["text", "text_sha256"])
         questions = asked.select(["ticket_id", "text", "embedding"]).take(distinct.first)
-        answers = self._asked(questions, voice, _told(progress, rows, questions))
-        return self._classification_rows(rows, answers.take(distinct.place), voice)
+        told = _told(progress, rows, questions)
+        answers = self._asked(questions, voice, told).take(distinct.place)
+        silent = pc.is_null(answers["predicted_label"])
+        if not pc.any(silent).as_py():
+            return self._classification_rows(rows, answers, voice)
+        given = pc.invert(silent)
+        own = self._classification_rows(rows.filter(given), answers.filter(given), voice)
+        left, reasons = asked.filter(silent), answers.filter(silent)["explanation"]
+        instead = self._asked(left.select(questions.column_names), voice.fallback, untold)
+        return pa.concat_tables([own, self._fallback_rows(left, instead, reasons, voice.fallback)])
 
     def _asked(self, questions: pa.Table, voice: _Voice, progress: Progress) -> pa.Table:
-        arguments: dict[str, Any] = {
-            "folder": str(self.registry.fetch(voice.model)),
-            "labels": list(voice.task.labels),
-        }
-        if voice.prompt is not None:
-            arguments["template"] = self.registry.template(voice.prompt)
+        """Return what a voice says; see `models.classifier.answers`."""
+        folder = self.registry.fetch(voice.model)
+        template = None if voice.prompt is None else self.registry.template(voice.prompt)
+        if family_of(folder) == LLM:
+            return self._conversed(questions, voice, folder, template, progress)
+        arguments: dict[str, Any] = {"folder": str(folder), "labels": list(voice.task.labels)}
+        if template is not None:
+            arguments["template"] = template
         return self._mapped(questions, self.models.classify, arguments, progress)
+
+    def _conversed(
+        self,
+        questions: pa.Table,
+        voice: _Voice,
+        folder: Path,
+        template: str | None,
+        progress: Progress,
+    ) -> pa.Table:
+        if self.models.llm is None or voice.prompt is None:
+            msg = (
+                f"{voice.model.uri} is an LLM, and is asked with an endpoint and a prompt; this "
+                f"run has {'no prompt' if voice.prompt is None else 'no endpoint'} for it"
+            )
+            raise ConfigurationError(msg)
+        llm = self.models.llm(folder, voice.prompt, template, run=self.run, task=voice.task.task)
+        require_labels(llm, voice.task.labels)
+        parts = []
+        for start in range(0, max(len(questions), 1), _CONVERSED_ROWS):
+            batch = questions.slice(start, _CONVERSED_ROWS)
+            parts.append(answers_of(llm, batch, voice.task.labels))
+            progress(len(batch))
+        return pa.concat_tables(parts).combine_chunks()
+
+    def _may_fall(self, task: TaskPins) -> bool:
+        return family_of(self.registry.fetch(task.champion)) == LLM
+
+    def _not_fallen(self, rows: pa.Table, voice: _Voice, number: int) -> pa.Table:
+        """Leave out the tickets this voice has answered already, in the champion's place."""
+        task = voice.task
+        is_baseline = voice.key == voice.fallback.key
+        if voice.tier == CHAMPION or not is_baseline or not self._may_fall(task):
+            return rows
+        part = _Voice(task, CHAMPION, task.champion, task.champion_prompt).part(number)
+        staged = [p for p in self.store.staged(CLASSIFICATIONS.table, self.run) if p.part == part]
+        columns = ["ticket_id", "fallback_reason"]
+        answered = self.store.preview(
+            CLASSIFICATIONS.table, self.run, columns=columns, parts=staged
+        )
+        if answered is None:
+            return rows
+        fallen = answered.filter(pc.is_valid(answered["fallback_reason"]))["ticket_id"]
+        known = pc.is_in(rows["ticket_id"], value_set=fallen.combine_chunks())
+        return rows.filter(pc.invert(known))
 
     def _mapped(
         self,
@@ -209,9 +296,23 @@ class Enricher:
             "decision": self._decisions(rows["ticket_id"], answers["score"], voice),
             "tier": voice.tier,
             "explanation": answers["explanation"],
+            "fallback_reason": pa.nulls(len(rows), pa.string()),
             **_versions(voice.model, voice.prompt),
         }
         return _table(CLASSIFICATIONS, columns, len(rows))
+
+    def _fallback_rows(
+        self, rows: pa.Table, answers: pa.Table, reasons: pa.ChunkedArray, voice: _Voice
+    ) -> pa.Table:
+        """Shape what the baseline said in the champion's place: its threshold is another's."""
+        made = self._classification_rows(rows, answers, voice)
+        review = pa.repeat(Decision.REVIEW.value, len(rows))
+        said = pc.binary_join_element_wise(_SILENT, made["explanation"], " ")
+        changes = {"decision": review, "fallback_reason": reasons, "explanation": said}
+        for name, values in changes.items():
+            place = made.schema.get_field_index(name)
+            made = made.set_column(place, made.schema.field(place), values)
+        return made
 
     def _decisions(
         self, tickets: pa.ChunkedArray, scores: pa.ChunkedArray, voice: _Voice
@@ -262,14 +363,18 @@ class _Voice:
     prompt: PromptRef | None
 
     @property
+    def fallback(self) -> _Voice:
+        """Who answers where this voice gives no answer."""
+        return _Voice(self.task, self.tier, self.task.baseline, None)
+
+    @property
     def key(self) -> tuple[str, ...]:
         versions = _versions(self.model, self.prompt)
         return (self.task.task, *(versions[name] for name in _VOICE_KEY[1:]))
 
-    @property
-    def part(self) -> str:
-        """A name for the part of a write: exact, so that two voices never share a fence."""
-        return "/".join(self.key)
+    def part(self, number: int) -> str:
+        """Name the part of a write: exact, so that two voices never share a fence."""
+        return f"classifications/{'/'.join(self.key)}/{number:05d}"
 
 
 @dataclass(frozen=True, slots=True)

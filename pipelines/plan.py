@@ -20,7 +20,7 @@ from lakehouse.data.tables import TableRef, TableStore
 from lakehouse.errors import ConfigurationError
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
-from models.folder import read_config
+from models.folder import EMBEDDING, LLM, family_of, pinned_prompt, read_config
 from models.task import Task
 from pipelines.errors import SpaceMismatchError
 from pipelines.sla_terms import DEFAULT_TERMS, SlaTerms
@@ -89,11 +89,13 @@ def plan_enrichment(tasks: Sequence[Task], registry: Registry, *, seed: int) -> 
     for task in bundle.tasks:
         for model in dict.fromkeys((task.champion, task.baseline)):
             _check_space(model, task.task, bundle, registry)
+        _check_baseline(task, registry)
     return bundle
 
 
 def _check_space(model: ModelRef, task: str, bundle: Bundle, registry: Registry) -> None:
-    learned = read_config(registry.fetch(model)).get("embedding")
+    folder = registry.fetch(model)
+    learned = None if family_of(folder) == EMBEDDING else read_config(folder).get("embedding")
     if learned is None:
         return
     given = (bundle.embedding.digest, bundle.embedding_prompt.digest)
@@ -109,6 +111,18 @@ def _check_space(model: ModelRef, task: str, bundle: Bundle, registry: Registry)
     raise SpaceMismatchError(msg)
 
 
+def _check_baseline(task: TaskPins, registry: Registry) -> None:
+    """Raise unless the baseline answers by itself: it stands in where an endpoint is down."""
+    if family_of(registry.fetch(task.baseline)) != LLM:
+        return
+    msg = (
+        f"{task.baseline.uri}, the baseline of '{task.task}', is an LLM; a baseline answers where "
+        "an endpoint does not. Promote rules or a trained version: `plata models promote "
+        f"{task.baseline.name} VERSION --alias {BASELINE}`"
+    )
+    raise ConfigurationError(msg)
+
+
 def _the_embedding(tasks: Sequence[Task]) -> EmbeddingChoice:
     chosen = sorted({task.embedding for task in tasks}, key=str)
     if len(chosen) > 1:
@@ -118,15 +132,17 @@ def _the_embedding(tasks: Sequence[Task]) -> EmbeddingChoice:
 
 
 def _plan_task(task: Task, registry: Registry) -> TaskPins:
+    champion = registry.resolve_model(task.model)
     return TaskPins(
         task=task.name,
         labels=task.labels,
         text_field=task.text_field,
-        champion=registry.resolve_model(task.model),
+        champion=champion,
         baseline=registry.resolve_model(task.model, BASELINE),
         zero_shot=registry.resolve_prompt(task.zero_shot_prompt),
         accept_at=task.routing.accept_at,
         audit_share=task.audit_share,
+        champion_prompt=pinned_prompt(registry.fetch(champion)),
     )
 
 

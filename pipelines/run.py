@@ -7,6 +7,7 @@ taken up again leaves the same tables as one that was not.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,7 @@ from features.index import EmbeddingIndex
 from lakehouse.compute.batches import Cluster
 from lakehouse.control.catalogue import TableCatalogue
 from lakehouse.control.landings import Landing, LandingIndex
+from lakehouse.control.llm_ledger import LlmLedger
 from lakehouse.control.postgres import Postgres
 from lakehouse.control.runs import QualityResult, RunLog, RunStatus
 from lakehouse.control.tenants import TenantDirectory
@@ -378,7 +380,9 @@ def _classifications(work: _Work) -> None:
     if not work.begun(SILVER):
         parts = work.ports.store.staged(CLASSIFICATIONS.table, work.run)
         given = sum(part.rows for part in parts)
-        work.judge([*work.audited(SILVER), _every_answer(given, answers)])
+        fallen = enricher.fallen()
+        every = _every_answer(given, answers - fallen.total())
+        work.judge([*work.audited(SILVER), every, *_own_answers(fallen, len(due))])
     work.publish(SILVER)
 
 
@@ -417,6 +421,28 @@ def _every_answer(given: int, expected: int) -> QualityResult:
         str(given),
         str(expected),
     )
+
+
+_OWN_ANSWERS = "every champion answers by itself"
+
+
+def _own_answers(fallen: Counter[tuple[str, str]], due: int) -> list[QualityResult]:
+    """Warn where the baseline stood in for a champion, and say how often and why."""
+    if not fallen:
+        return []
+    found = ", ".join(f"{task} {n} ({reason})" for (task, reason), n in sorted(fallen.items()))
+    table = CLASSIFICATIONS.table
+    return [
+        QualityResult(
+            table.layer.value,
+            table.entity,
+            _OWN_ANSWERS,
+            "warning",
+            False,
+            f"the baseline answered for {found} of {due}",
+            "0",
+        )
+    ]
 
 
 def terms_now(tenant: TenantContext, ports: RunPorts) -> SlaTerms:
@@ -523,6 +549,7 @@ def _manifest(planned: PlannedRun, ports: RunPorts, seconds: Mapping[str, float]
         contents=contents,
         environment=Environment.here(),
         seconds=seconds,
+        spent=tuple(LlmLedger(ports.postgres).spent(run.tenant, run.run_id)),
     )
 
 

@@ -193,6 +193,7 @@ def _drawn(value: dict[str, Any]) -> Any:
                 for k, v in manifest.get("counts", {}).items()
             ],
         ),
+        *_spent(manifest.get("spent", [])),
         grid(
             "Seconds", ["step", "seconds"], [[k, v] for k, v in manifest.get("seconds", {}).items()]
         ),
@@ -212,3 +213,19 @@ def _drawn(value: dict[str, Any]) -> Any:
             ],
         ),
     )
+
+
+def _spent(spent: list[dict[str, Any]]) -> list[Any]:
+    """Draw what LLMs cost, where any was asked."""
+    columns = ["task", "model", "calls", "unusable", "unmetered", "prompt_tokens"]
+    columns += ["completion_tokens", "cost", "currency"]
+    if not spent:
+        return []
+    rows = [
+        [_money(row[name]) if name == "cost" else row[name] for name in columns] for row in spent
+    ]
+    return [grid("Spent on LLMs", [name.replace("_", " ") for name in columns], rows)]
+
+
+def _money(cost: float) -> str:
+    return f"{cost:,.6f}"
