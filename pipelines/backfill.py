@@ -3,11 +3,12 @@
 Each chunk is computed by the step a run uses, over the published tables as they are, into a lake of
 its own; what the published tables lack is then added under the backfill's run. A row that is there
 is never touched, so what is done twice adds nothing, and a table that lacks nothing stays as it is.
+On request the models answer too, where the bundle that stands now did not (`backfill_answers`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -31,14 +32,19 @@ from lakehouse.errors import InputError
 from lakehouse.manifest import Environment, RunManifest
 from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext
+from models.task import Task
+from pipelines.backfill_answers import Unanswered, answer, day_of, expected, part_of
 from pipelines.catalogue import refresh_catalogue
-from pipelines.plan import NO_ENRICHMENT, RunPlan
+from pipelines.plan import NO_ENRICHMENT, RunPlan, plan_enrichment
 from pipelines.reproduce import rehearsing
 from pipelines.run import PlannedRun, RunPorts, Step, contents_of, perform, publish_gold, terms_now
 from pipelines.sla_terms import SlaTerms
 from pipelines.steps import OnStep, unobserved, write
+from registry.bundles import Bundle
 
 BACKFILL_KIND = "backfill"
+
+Missing = Mapping[Contract, pa.Table]
 
 Scratch = Callable[[], AbstractContextManager[VersionedTableStore]]
 """Opens an empty lake that goes away with its block."""
@@ -73,7 +79,8 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What is computed at once: a landing for Bronze, a run's Bronze rows for Silver, all of Gold.
+    """What is computed at once: a landing for Bronze, a run's Bronze rows for Silver, all of Gold;
+    and of answers, those about a day's tickets.
 
     `new` are the rows that were missing when the plan was made, by table.
     """
@@ -85,12 +92,16 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class BackfillPlan:
-    """A layer, its days, the chunks in which something is missing, and the legal terms of Gold."""
+    """A layer, its days, the chunks in which something is missing, and the legal terms of Gold.
+
+    `bundle` is there where models answer too: the exact versions every alias meant.
+    """
 
     layer: Layer
     days: Days
     chunks: tuple[Chunk, ...]
     sla: SlaTerms = field(default_factory=SlaTerms)
+    bundle: Bundle | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -146,16 +157,20 @@ def plan_backfill(
     scratch: Scratch,
     *,
     at: datetime,
+    enrich: Sequence[Task] | None = None,
     code_version: str = "unknown",
     tell: Tell = tell_nobody,
 ) -> Backfill:
     """Compute what is missing, chunk by chunk, and write nothing.
 
-    A chunk counts what is missing now: where an earlier chunk brings an event back, a later one
-    that repeats it will bring less.
+    Where `enrich` has tasks, the tickets of these days that the bundle in force has yet to answer
+    are planned too, and no model is asked. A chunk counts what is missing now: where an earlier one
+    brings an event back, a later one that repeats it will bring less.
     """
     run = RunContext.begin(tenant, kind=BACKFILL_KIND, at=at, code_version=code_version)
-    found = []
+    bundle = None if enrich is None else _bundle_of(enrich, layer, run, ports)
+    found: list[Chunk] = []
+    coming: dict[Contract, list[pa.Table]] = {}
     candidates = _LAYERS[layer].candidates(run, days, ports)
     for number, (name, rows) in enumerate(candidates):
         tell(number, len(candidates))
@@ -163,8 +178,29 @@ def plan_backfill(
         new = {str(contract.table): len(table) for contract, table in missing.items() if len(table)}
         if new:
             found.append(Chunk(name, rows, new))
+        for contract, table in missing.items():
+            coming.setdefault(contract, []).append(table)
+    if bundle is not None:
+        rows_coming = {contract: pa.concat_tables(rows) for contract, rows in coming.items()}
+        found += _answers(days, bundle, run, ports, rows_coming)
     tell(len(candidates), len(candidates))
-    return Backfill(run, BackfillPlan(layer, days, tuple(found), terms_now(run.tenant, ports)))
+    terms = terms_now(run.tenant, ports)
+    return Backfill(run, BackfillPlan(layer, days, tuple(found), terms, bundle))
+
+
+def _bundle_of(tasks: Sequence[Task], layer: Layer, run: RunContext, ports: RunPorts) -> Bundle:
+    if layer is not Layer.SILVER:
+        msg = f"models answer in Silver, not in {layer}: `--enrich` goes with `--layer silver`"
+        raise InputError(msg)
+    return plan_enrichment(tasks, ports.registry, seed=run.seed)
+
+
+def _answers(
+    days: Days, bundle: Bundle, run: RunContext, ports: RunPorts, coming: Missing
+) -> Iterator[Chunk]:
+    found = Unanswered(run, bundle, ports.store, coming).by_day(days.first, days.last)
+    for day, tickets in found.items():
+        yield Chunk(part_of(day), tickets, expected(tickets, bundle, run, ports))
 
 
 def carry_out(
@@ -188,23 +224,33 @@ def carry_out(
         if log.state(run.tenant, run.run_id).paused:
             return replace(backfill, chunks_done=number, paused=True)
         chunk = plan.chunks[number]
-        missing = layer.missing(chunk.name, run, plan.days, ports, scratch)
-        layer.add(chunk.name, missing, run, ports, on_step)
+        day = day_of(chunk.name)
+        if plan.bundle is not None and day is not None:
+            with scratch() as lake:
+                answer(day, plan.bundle, run, ports, lake, on_step=on_step)
+        else:
+            missing = layer.missing(chunk.name, run, plan.days, ports, scratch)
+            layer.add(chunk.name, missing, run, ports, on_step)
         on_step(f"before advance/{number}")
         log.advance(run, number + 1)
     tell(len(plan.chunks), len(plan.chunks))
-    _close(run, plan.layer, ports)
+    _close(run, plan, ports)
     return replace(backfill, chunks_done=len(plan.chunks), paused=False)
 
 
-def _close(run: RunContext, layer: Layer, ports: RunPorts) -> None:
+def _close(run: RunContext, plan: BackfillPlan, ports: RunPorts) -> None:
+    layer, bundle = plan.layer, plan.bundle
     contracts = {Layer.BRONZE: BRONZE, Layer.SILVER: SILVER, Layer.GOLD: GOLD}[layer]
     below = SILVER if layer is Layer.GOLD else BRONZE if layer is Layer.SILVER else ()
+    if bundle is not None:
+        below = (*below, *SILVER)
     contents = contents_of(run, ports.store, contracts)
     manifest = RunManifest(
         run,
         inputs=_heads(run, ports, below),
         outputs=_heads(run, ports, contracts),
+        pins={} if bundle is None else {**bundle.pins(), "bundle": bundle.bundle_id},
+        digests={} if bundle is None else bundle.digests(),
         counts={table: content.rows for table, content in contents.items()},
         contents=contents,
         environment=Environment.here(),
@@ -218,9 +264,6 @@ def _heads(
 ) -> tuple[Snapshot, ...]:
     heads = (ports.store.head(contract.table, run.tenant) for contract in contracts)
     return tuple(head for head in heads if head is not None)
-
-
-Missing = Mapping[Contract, pa.Table]
 
 
 class _Layer(Protocol):

@@ -86,7 +86,10 @@ def _steps(record: RunRecord) -> tuple[str, ...]:
     if record.kind == GOLD_KIND:
         return (Step.GOLD.value,)
     backfilled = str(record.plan.get("layer"))
-    return (backfilled,) if backfilled in FLOWS else ()
+    if backfilled not in FLOWS:
+        return ()
+    asked = (Step.EMBEDDINGS.value, Step.CLASSIFICATIONS.value) if record.plan.get("bundle") else ()
+    return (backfilled, *asked)
 
 
 def _edges(record: RunRecord) -> Iterator[Edge]:

@@ -40,7 +40,7 @@ def pending_tickets(run: RunContext, plan: RunPlan, store: TableStore) -> pa.Tab
     known = earlier_tickets["ticket_id"]
     done = reader.earlier(CLASSIFICATIONS.table, ["ticket_id"], known)
     due = tickets.join(texts, on="ticket_id").join(done, on="ticket_id", how="anti")
-    return _with_digest(due)
+    return with_digest(due)
 
 
 class _SilverReader:
@@ -96,7 +96,8 @@ def _frame(rows: pa.Table | None, columns: Sequence[str]) -> pl.DataFrame:
     return frame
 
 
-def _with_digest(due: pl.DataFrame) -> pa.Table:
+def with_digest(due: pl.DataFrame) -> pa.Table:
+    """Add the digests of the texts and put the rows in the order and shape of `pending_tickets`."""
     digests = [hashlib.sha256(text.encode()).hexdigest() for text in due["text"]]
     ordered = due.with_columns(pl.Series("text_sha256", digests, pl.String)).sort(
         "text_sha256", "ticket_id"

@@ -381,7 +381,7 @@ def _classifications(work: _Work) -> None:
         parts = work.ports.store.staged(CLASSIFICATIONS.table, work.run)
         given = sum(part.rows for part in parts)
         fallen = enricher.fallen()
-        every = _every_answer(given, answers - fallen.total())
+        every = every_answer(given, answers - fallen.total())
         work.judge([*work.audited(SILVER), every, *_own_answers(fallen, len(due))])
     work.publish(SILVER)
 
@@ -410,7 +410,8 @@ _STEPS: Mapping[Step, Callable[[_Work], None]] = {
 _EVERY_ANSWER = "every due ticket has every model's answer"
 
 
-def _every_answer(given: int, expected: int) -> QualityResult:
+def every_answer(given: int, expected: int) -> QualityResult:
+    """Compare how many answers there are with tickets times models."""
     table = CLASSIFICATIONS.table
     return QualityResult(
         table.layer.value,

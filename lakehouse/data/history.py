@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakehouse.data.content import Content
 from lakehouse.data.tables import TableRef, TableStore
@@ -76,8 +77,10 @@ class LazyRows(Protocol):
         """Columns and types."""
         ...
 
-    def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read them all."""
+    def to_table(
+        self, columns: Sequence[str] | None = None, filter: pc.Expression | None = None
+    ) -> pa.Table:
+        """Read them all, or those that `filter` lets through: files without any are not opened."""
         ...
 
 

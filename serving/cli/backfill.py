@@ -37,6 +37,13 @@ def backfill(
         datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day, included.")
     ] = None,
     layer: Annotated[Computed | None, typer.Option(help="The layer to compute.")] = None,
+    enrich: Annotated[
+        bool,
+        typer.Option(
+            "--enrich",
+            help="In Silver: have the models in force answer about tickets they never read.",
+        ),
+    ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Show what is missing and stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -45,6 +52,8 @@ def backfill(
     Nothing that is there is changed. One that was killed goes on with `plata backfill resume`.
 
     Example: plata backfill --tenant alcaldia-norte --from 2026-01-01 --to 2026-01-31 --layer silver
+
+    After a promotion, add --enrich: what was answered before stays, and the newest answer counts.
     """
     if context.invoked_subcommand is not None:
         return
@@ -74,6 +83,7 @@ def backfill(
                 ports,
                 platform.scratch_lake,
                 at=datetime.now(UTC),
+                enrich=platform.tasks(of_tenant) if enrich else None,
                 code_version=code_version(),
                 tell=tell,
             )

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -106,6 +106,19 @@ class FixedRegistry:
 
     def prompts(self) -> Sequence[VersionInfo]:
         return []
+
+
+class PromotedRegistry(FixedRegistry):
+    """The same after a promotion: `champion` means 3."""
+
+    def resolve_model(self, name: str, alias: str = "champion") -> ModelRef:
+        version = "3" if alias == "champion" else "1"
+        return ModelRef(name, version, f"digest-{name}-{version}")
+
+
+def promoted(ports: RunPorts) -> RunPorts:
+    """Hand out the same ports after a promotion."""
+    return replace(ports, registry=PromotedRegistry(lake_of(ports).parent))
 
 
 def quick_embed(folder: str, template: str) -> BatchStep:
@@ -395,14 +408,18 @@ def scratch() -> Iterator[DeltaTableStore]:
         yield DeltaTableStore(LakeRoot(folder))
 
 
-def _begin_backfill(url: str, lake: Path) -> None:
-    """Lose what the second run brought to Bronze, and plan to bring it back."""
+def _begin_backfill(url: str, lake: Path, layer: Layer) -> None:
+    """Lose what the second run brought to a layer, and plan to bring it back.
+
+    Of Silver the messages; and a promotion comes with it, so that the models answer again.
+    """
     second_run(url, lake)
-    ports = ports_at(url, lake)
-    lose_newest_version(ports, "bronze", "pqrs_events")
-    lose_newest_version(ports, "bronze", "quarantine")
+    ports = promoted(ports_at(url, lake))
+    enrich = tasks() if layer is Layer.SILVER else None
+    for entity in ("messages",) if enrich else ("pqrs_events", "quarantine"):
+        lose_newest_version(ports, layer, entity)
     days = Days(FIRST.date() - timedelta(days=30), THIRD.date())
-    planned = plan_backfill(NORTE, Layer.BRONZE, days, ports, scratch, at=THIRD)
+    planned = plan_backfill(NORTE, layer, days, ports, scratch, at=THIRD, enrich=enrich)
     ports.log.start(planned.run, BACKFILL_KIND, planned.plan.as_dict())
 
 
@@ -421,13 +438,13 @@ def _go_on(url: str, lake: Path, number: int) -> None:
     carry_out(left, ports, scratch, on_step=on_step)
 
 
-def kill_backfill(server: str, folder: Path, name: str) -> None:
+def kill_backfill(server: str, folder: Path, name: str, layer: Layer) -> None:
     """In a copy of its own, kill a backfill at its first place, its second, until it ends.
 
     Writes one line: how often it was killed.
     """
     url, lake = copied(server, folder, name)
-    assert _in_child(lambda: _begin_backfill(url, lake)) == 0
+    assert _in_child(lambda: _begin_backfill(url, lake, layer)) == 0
     deaths = 0
     while _in_child(partial(_go_on, url, lake, deaths + 1)) == -signal.SIGKILL:
         deaths += 1
@@ -536,7 +553,7 @@ def program(server: str, folder: Path, name: str, *words: str) -> subprocess.Pop
 
 
 if __name__ == "__main__":
-    if sys.argv[4:] == ["--backfill"]:
-        kill_backfill(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    if sys.argv[4] == "--backfill":
+        kill_backfill(sys.argv[1], Path(sys.argv[2]), sys.argv[3], Layer(sys.argv[5]))
     else:
         kill_life(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5:])

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from contracts.tables import BRONZE, GOLD, SILVER
+from contracts.tables import BRONZE, CLASSIFICATIONS, GOLD, SILVER
 from lakehouse.control.backfills import BackfillLog
 from lakehouse.control.runs import RunStatus
 from lakehouse.data.content import content_of
 from lakehouse.data.tables import Layer
 from lakehouse.errors import InputError
 from pipelines.alone import alone
-from pipelines.backfill import Backfill, Days, carry_out, plan_backfill, unfinished
+from pipelines.answered import standing_answers
+from pipelines.backfill import Backfill, Chunk, Days, carry_out, plan_backfill, unfinished
+from pipelines.lineage_runs import counted_from, run_lineage
+from pipelines.lineage_walk import LineagePorts, Walk
 from pipelines.run import RunPorts, run_bronze, run_tenant
 
 ALL = Days(date(2026, 1, 1), date(2026, 1, 31))
@@ -34,20 +38,39 @@ def ports(
 
 
 def planned(
-    ports: RunPorts, killable: ModuleType, layer: Layer, days: Days = ALL, hours: int = 0
+    ports: RunPorts,
+    killable: ModuleType,
+    layer: Layer,
+    days: Days = ALL,
+    hours: int = 0,
+    *,
+    enrich: bool = False,
 ) -> Backfill:
     at = killable.THIRD.replace(hour=13 + hours)
-    return plan_backfill(killable.NORTE, layer, days, ports, killable.scratch, at=at)
+    tasks = killable.tasks() if enrich else None
+    return plan_backfill(killable.NORTE, layer, days, ports, killable.scratch, at=at, enrich=tasks)
 
 
-def content(ports: RunPorts, killable: ModuleType) -> dict[str, str]:
+def content(
+    ports: RunPorts, killable: ModuleType, but: tuple[str, ...] = ("run_id",)
+) -> dict[str, str]:
     """Every table's content, whoever wrote it."""
     found = {}
     for contract in (*BRONZE, *SILVER):
         rows = ports.store.scan(contract.table, killable.NORTE)
         if rows is not None:
-            found[str(contract.table)] = content_of(rows, but=["run_id"]).digest
+            there = [name for name in but if name in rows.column_names]
+            found[str(contract.table)] = content_of(rows, but=there).digest
     return found
+
+
+def answers(ports: RunPorts, killable: ModuleType) -> list[tuple[str, str, str]]:
+    """Ticket, task and version of every champion's answer, sorted."""
+    columns = ["ticket_id", "task", "tier", "model_version"]
+    rows = ports.store.scan(CLASSIFICATIONS.table, killable.NORTE, columns=columns)
+    assert rows is not None
+    champions = [row for row in rows.to_pylist() if row["tier"] == "champion"]
+    return sorted((row["ticket_id"], row["task"], row["model_version"]) for row in champions)
 
 
 def new(backfill: Backfill) -> dict[str, int]:
@@ -118,7 +141,7 @@ def test_figures_that_are_not_what_silver_says_are_counted_again(
 def test_a_backfill_killed_at_any_write_and_resumed_adds_everything_once(
     killable: ModuleType, server: str, prepared: Path, ports: RunPorts
 ) -> None:
-    process = killable.program(server, prepared, "killed-backfill", "--backfill")
+    process = killable.program(server, prepared, "killed-backfill", "--backfill", "bronze")
     assert process.communicate()[0] == "killed 4 times\n"
     after = killable.ports_at(f"{server}/killed-backfill", prepared / "killed-backfill" / "lake")
     assert unfinished(killable.NORTE, after.postgres) is None
@@ -145,6 +168,114 @@ def test_a_backfill_told_to_pause_stops_before_its_next_chunk_and_goes_on_later(
     log.pause(killable.NORTE, begun.run.run_id, paused=False)
     assert carry_out(left, ports, killable.scratch).over
     assert content(ports, killable) == before
+
+
+def test_after_a_promotion_the_new_bundle_answers_once_and_what_was_answered_stays(
+    killable: ModuleType, ports: RunPorts
+) -> None:
+    before = answers(ports, killable)
+    assert planned(ports, killable, Layer.SILVER, enrich=True).plan.chunks == ()
+    ports = killable.promoted(ports)
+    assert planned(ports, killable, Layer.SILVER).plan.chunks == ()
+    begun = planned(ports, killable, Layer.SILVER, enrich=True)
+    assert {chunk.name for chunk in begun.plan.chunks} == {
+        f"answers/2026-01-{day:02d}" for day in (1, 2, 3, 4, 11)
+    }
+    done = carry_out(begun, ports, killable.scratch)
+    again = [(ticket, task, "3") for ticket, task, _ in before]
+    assert answers(ports, killable) == sorted([*before, *again])
+    record = ports.log.find(killable.NORTE, done.run.run_id)
+    assert record is not None
+    manifest = record.manifest or {}
+    assert {name: count for name, count in manifest["counts"].items() if count} == new(begun)
+    assert manifest["pins"]["tipo.champion"] == "models:/norte.tipo/3"
+    assert planned(ports, killable, Layer.SILVER, hours=1, enrich=True).plan.chunks == ()
+    answered = standing_answers("tipo", killable.NORTE, ports.store)
+    assert set(answered["model_version"].to_pylist()) == {"3"}
+    figures = new(planned(ports, killable, Layer.GOLD, hours=1))
+    assert "gold_kpi_mlops_daily" in figures
+
+
+def test_only_tickets_of_the_days_asked_for_are_answered(
+    killable: ModuleType, ports: RunPorts
+) -> None:
+    ports, some = killable.promoted(ports), Days(date(2026, 1, 4), date(2026, 1, 4))
+    begun = planned(ports, killable, Layer.SILVER, some, enrich=True)
+    assert [(chunk.name, chunk.rows) for chunk in begun.plan.chunks] == [("answers/2026-01-04", 2)]
+    before = answers(ports, killable)
+    carry_out(begun, ports, killable.scratch)
+    fresh = [row for row in answers(ports, killable) if row not in before]
+    assert {ticket for ticket, _, _ in fresh} == {killable.uid("t4"), killable.uid("t5")}
+
+
+def test_lost_tickets_and_lost_answers_come_back_together(
+    killable: ModuleType, ports: RunPorts
+) -> None:
+    but = ("run_id", "inference_timestamp")
+    before, asked = content(ports, killable, but), answers(ports, killable)
+    for entity in ("tickets", "messages", "embeddings", "classifications"):
+        killable.lose_newest_version(ports, "silver", entity)
+    begun = planned(ports, killable, Layer.SILVER, enrich=True)
+    carry_out(begun, ports, killable.scratch)
+    assert answers(ports, killable) == asked
+    assert content(ports, killable, but) == before
+
+
+def test_what_a_newer_run_answered_meanwhile_is_left_to_it(
+    killable: ModuleType, server: str, prepared: Path
+) -> None:
+    ports = killable.ports_at(*killable.copied(server, prepared, "newer-run"))
+    begun = planned(killable.promoted(ports), killable, Layer.SILVER, enrich=True)
+    run_tenant(killable.NORTE, killable.tasks(), ports, at=killable.THIRD.replace(hour=20))
+    by_run = answers(ports, killable)
+    busy = Chunk("answers/2026-01-04", 2, {})
+    plan = replace(begun.plan, chunks=(*begun.plan.chunks, busy))
+    assert carry_out(replace(begun, plan=plan), ports, killable.scratch).over
+    fresh = [row for row in answers(ports, killable) if row not in by_run]
+    assert {ticket for ticket, _, _ in fresh} == {killable.uid("t1")}
+
+
+def test_answers_killed_at_any_write_and_resumed_are_there_once(
+    killable: ModuleType, server: str, prepared: Path, ports: RunPorts
+) -> None:
+    process = killable.program(server, prepared, "killed-answers", "--backfill", "silver")
+    said = process.communicate()[0]
+    deaths = int(said.removeprefix("killed ").removesuffix(" times\n"))
+    after = killable.ports_at(f"{server}/killed-answers", prepared / "killed-answers" / "lake")
+    assert unfinished(killable.NORTE, after.postgres) is None
+    ports = killable.promoted(ports)
+    killable.lose_newest_version(ports, "silver", "messages")
+    tasks = killable.tasks()
+    whole = plan_backfill(
+        killable.NORTE, Layer.SILVER, ALL, ports, killable.scratch, at=killable.THIRD, enrich=tasks
+    )
+    carry_out(whole, ports, killable.scratch)
+    found = [killable.tables(p.postgres._url, killable.lake_of(p)) for p in (after, ports)]
+    for tables in found:
+        tables.pop("meta.etl_runs")
+    assert found[0] == found[1]
+    assert deaths >= 8
+
+
+def test_lineage_names_the_answers_a_backfill_brought_and_what_they_read(
+    killable: ModuleType, ports: RunPorts
+) -> None:
+    ports = killable.promoted(ports)
+    done = carry_out(planned(ports, killable, Layer.SILVER, enrich=True), ports, killable.scratch)
+    record = ports.log.find(killable.NORTE, done.run.run_id)
+    assert record is not None
+    steps = {(edge.step, edge.target) for edge in run_lineage(record).edges}
+    assert ("classifications", "silver_classifications") in steps
+    reader = LineagePorts(ports.store, ports.files, ports.landings, ports.log, ports.postgres)
+    heads = {**counted_from(record, ports.store), **(record.manifest or {})["outputs"]}
+    walk = Walk(killable.NORTE, heads, reader)
+    (*_, newest) = walk.answers([killable.uid("t1")])
+    assert (newest.run_id, newest.read_event) == (done.run.run_id, killable.uid("t1/m"))
+
+
+def test_models_answer_in_silver_alone(killable: ModuleType, ports: RunPorts) -> None:
+    with pytest.raises(InputError, match="--layer silver"):
+        planned(ports, killable, Layer.BRONZE, enrich=True)
 
 
 def test_an_open_run_is_ended_first(killable: ModuleType, server: str, prepared: Path) -> None:
