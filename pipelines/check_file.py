@@ -21,10 +21,11 @@ import pyarrow.parquet as pq
 from contracts.contract import Contract
 from contracts.odcs import physical_type
 from contracts.raw import BrokenLineError, decode_event
+from contracts.raw_schema import RAW_EVENT
 from contracts.validate import SHOWN_ROWS, ColumnCheck, Rule, compile_checks, key_digests
 from pipelines.source_files import FileKind, SourceFile
 
-RAW: Final = "raw_event"
+RAW: Final = str(RAW_EVENT)
 """The name under which Raw's contract is asked for; it is a JSON Schema, not a table's."""
 
 CHUNK_ROWS: Final = 20_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from contracts.quality import CRITICAL
 from contracts.tables import LABELS
 from labeling.accounts import ReviewerAccounts
 from labeling.guidelines import newest
@@ -28,7 +30,7 @@ from labeling.queue import (
     tally,
     verdicts,
 )
-from lakehouse.control.runs import RunLog, RunStatus
+from lakehouse.control.runs import QualityResult, RunLog, RunStatus
 from lakehouse.data.tables import TableStore
 from lakehouse.errors import TenantMismatchError
 from lakehouse.manifest import RunManifest
@@ -37,6 +39,8 @@ from lakehouse.tenancy import TenantContext
 from models.routing import Decision
 from models.task import Task
 from pipelines.answered import first_words, standing_answers, vectors_of
+from pipelines.errors import RunFailedError
+from pipelines.quality import audit_rows, require
 
 PUSH_KIND = "review-push"
 PULL_KIND = "review-pull"
@@ -179,7 +183,8 @@ def pull(
     """Write the answers that are not in Silver yet to `labels`, all at once.
 
     Every queue is read before anything is written. Doing it twice adds nothing; an answer that was
-    changed since is one more row, the newest counts.
+    changed since is one more row, the newest counts. Raises `RunFailedError`, and writes nothing,
+    where one breaks the contract of labels or is no label of its task.
     """
     with log.exclusive(run.tenant, PULL_KIND):
         _settle(run.tenant, store=store, log=log)
@@ -189,8 +194,10 @@ def pull(
         added = {task.name: sum(v.case.id.task == task.name for v in fresh) for task in tasks}
         if not fresh:
             return Pulled(None, added)
+        rows = label_rows(fresh, run)
         log.start(run, PULL_KIND, {"labels": sorted(v.label_id for v in fresh)})
-        written = store.append(LABELS.table, label_rows(fresh, run), run)
+        _judge(run, rows, tasks, log)
+        written = store.append(LABELS.table, rows, run)
         counts = {f"labels.{task}": count for task, count in added.items()}
         manifest = RunManifest(run, outputs=(written,), counts=counts)
         log.finish(run, RunStatus.COMPLETED, manifest=manifest.as_dict())
@@ -218,7 +225,36 @@ def label_rows(given: Sequence[Verdict], run: RunContext) -> pa.Table:
         msg = f"answers for tenant '{run.tenant.tenant_id}' are about cases of {sorted(foreign)}"
         raise TenantMismatchError(msg)
     rows = [_label_row(verdict, run) for verdict in given]
-    return LABELS.enforce(pa.Table.from_pylist(rows, schema=LABELS.schema))
+    return pa.Table.from_pylist(rows, schema=LABELS.schema)
+
+
+def _judge(run: RunContext, rows: pa.Table, tasks: Sequence[Task], log: RunLog) -> None:
+    """Hold rows against their contract and their tasks; a failure ends the run."""
+    results = [*audit_rows(run, {LABELS: rows}, log=log), _of_their_tasks(rows, tasks)]
+    log.record_quality(run, results)
+    try:
+        require(results)
+    except RunFailedError as error:
+        log.finish(run, RunStatus.FAILED, error=str(error))
+        raise
+
+
+def _of_their_tasks(rows: pa.Table, tasks: Sequence[Task]) -> QualityResult:
+    """Count the labels that their task's configuration does not name, by task."""
+    known = {(task.name, label) for task in tasks for label in task.labels}
+    given = zip(rows["task"].to_pylist(), rows["label"].to_pylist(), strict=True)
+    strange = Counter(task for task, label in given if (task, label) not in known)
+    named = ", ".join(f"{task} ({count})" for task, count in sorted(strange.items()))
+    return QualityResult(
+        LABELS.table.layer.value,
+        LABELS.table.entity,
+        "labels are of their task",
+        CRITICAL,
+        not strange,
+        f"{strange.total()} labels: {named}" if strange else "0 labels",
+        "0 labels",
+        measured=float(strange.total()),
+    )
 
 
 def _label_row(verdict: Verdict, run: RunContext) -> dict[str, Any]:

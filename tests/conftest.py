@@ -16,6 +16,7 @@ from types import ModuleType
 
 import pyarrow.fs as pafs
 import pytest
+from hypothesis import settings
 from pydantic import SecretStr
 
 from infra.embedded.control import remove_data, start
@@ -23,6 +24,10 @@ from infra.embedded.endpoints import Endpoints
 from lakehouse.control.migrate import migrate
 from lakehouse.data.storage import LakeRoot
 from lakehouse.settings import Settings
+
+# An example that takes long on a busy machine is no failure.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,12 +60,15 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A table, as silver_tickets or silver_tickets@1.")],
+    name: Annotated[
+        str, typer.Argument(help="A table, as silver_tickets or silver_tickets@1; or raw_event.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show one contract: its columns, what they mean, how they are treated and checked.
 
     Example: plata contracts show silver_tickets
+    Example: plata contracts show raw_event
     """
     contract = _named(name)
     value = _as_value(contract)
@@ -90,13 +93,18 @@ def check(
     """
     from dataclasses import asdict
 
+    from lakehouse.data.tables import Layer
     from lakehouse.errors import InputError
     from pipelines.check_file import RAW, check_raw_file, check_table_file
     from pipelines.source_files import FileKind, SourceFile
 
     source = SourceFile.find(file)
-    if contract != RAW:
-        report = check_table_file(source, _named_or_file(contract))
+    held = _named_or_file(contract)
+    if held.table.layer is not Layer.RAW:
+        report = check_table_file(source, held)
+    elif contract != RAW:
+        msg = f"lines are held against {RAW} as it is in force, not against '{contract}'"
+        raise InputError(msg)
     elif source.kind is FileKind.JSONL:
         report = check_raw_file(source)
     else:
@@ -109,7 +117,9 @@ def check(
 
 @app.command()
 def diff(
-    before: Annotated[str, typer.Argument(help="A file, or a table as silver_tickets@1.")],
+    before: Annotated[
+        str, typer.Argument(help="A file (.yaml, for Raw .json), or a name as silver_tickets@1.")
+    ],
     after: Annotated[str, typer.Argument(help="The same; a name alone is its newest version.")],
     as_json: AsJson = False,
 ) -> None:
@@ -118,6 +128,7 @@ def diff(
     Ends with code 1 where a change needs a new version.
 
     Example: plata contracts diff silver_tickets@1 my_tickets.yaml
+    Example: plata contracts diff raw_event my_events.schema.json
     """
     from contracts.diff import changes
 
@@ -147,25 +158,27 @@ def diff(
 
 
 def _named(name: str) -> Contract:
-    from contracts.odcs import load
+    from contracts.release import find_contract
     from lakehouse.errors import InputError
 
     table, at, version = name.partition("@")
     if at and not version.isdigit():
         msg = f"'{name}' names no version: expected a number after @, as silver_tickets@1"
         raise InputError(msg)
-    return load(table, int(version) if at else None)
+    return find_contract(table, int(version) if at else None)
 
 
 def _named_or_file(text: str) -> Contract:
     from contracts.odcs import read_contract
+    from contracts.raw_schema import read_schema
     from lakehouse.errors import InputError
 
     path = Path(text)
-    if path.suffix not in (".yaml", ".yml"):
+    readers = {".yaml": read_contract, ".yml": read_contract, ".json": read_schema}
+    if path.suffix not in readers:
         return _named(text)
     try:
-        return read_contract(path.read_bytes(), text)
+        return readers[path.suffix](path.read_bytes(), text)
     except OSError as error:
         msg = f"'{text}' cannot be read: {error.strerror or error}"
         raise InputError(msg) from error
@@ -220,7 +233,8 @@ def _drawn(value: dict[str, Any]) -> Any:
     parts: list[Any] = [
         f"{value['name']}, version {value['version']}, {value['status']}: "
         + " ".join(part for part in words if part),
-        f"Key: {', '.join(value['key'])}. Partitioned by {', '.join(value['partitions'])}. "
+        f"Key: {', '.join(value['key'])}. "
+        f"Partitioned by {', '.join(value['partitions']) or 'nothing'}. "
         f"Owner: {value['owner']}. {levels}",
         grid(
             "Columns",

@@ -212,14 +212,6 @@ def test_every_check_of_every_contract_can_be_made(contract: Contract) -> None:
         assert declared.description.endswith("."), declared.name
 
 
-@pytest.mark.parametrize("contract", GOLD, ids=str)
-def test_no_count_of_gold_may_be_negative(contract: Contract) -> None:
-    said = {column.name: column for column in contract.columns}
-    for field in contract.schema:
-        if field.type == pa.int64():
-            assert said[field.name].minimum == 0, field.name
-
-
 def test_a_library_metric_of_a_property_is_read_as_a_check_of_its_column() -> None:
     yaml = """\
 apiVersion: v3.1.0

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import jsonschema
@@ -10,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.diff import changes
+from contracts.errors import ContractFileError, UnknownContractError
 from contracts.raw import BrokenLineError, MessageAddedEvent, RawEvent, decode_event
+from contracts.raw_schema import SCHEMA_FILE, load_raw, read_schema, write_schema
 
-SCHEMA_FILE = Path("contracts/v1/raw_event.schema.json")
 ID = "4e3f1d1e-6f7c-4f6e-9d33-0a4f4f0f2c11"
 MESSAGE = {"role": "citizen", "text": "No hay luz"}
 TICKET = {"external_id": "7", "source_channel": "email"}
@@ -86,8 +89,72 @@ def reason_of(broken: bytes) -> str:
 
 
 def test_the_published_schema_is_the_one_that_is_enforced() -> None:
-    published = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
-    assert published == msgspec.json.schema(RawEvent)
+    text = SCHEMA_FILE.read_text(encoding="utf-8")
+    assert text == write_schema(), "run `make contracts`"
+    published = json.loads(text)
+    assert published["discriminator"] == msgspec.json.schema(RawEvent)["discriminator"]
     jsonschema.validate(json.loads(line()), published)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"event_id": str(uuid4())}, published)
+
+
+def test_raw_says_owner_meaning_and_what_is_personal_in_every_field() -> None:
+    raw = load_raw()
+    assert (str(raw), raw.key, raw.owner) == ("raw_event/v1", ("event_id",), "plataforma-de-datos")
+    assert "retention" in raw.service_levels
+    for column in raw.columns:
+        assert column.description.endswith("."), column.name
+    assert [name for name, how in raw.classification.items() if how == "personal"] == [
+        "TICKET_CREATED.external_id",
+        "TICKET_CREATED.subject",
+        "MESSAGE_ADDED.text",
+        "STATUS_CHANGED.reason",
+    ]
+    assert raw.schema.field("MESSAGE_ADDED.text").nullable is False
+    assert raw.schema.field("TICKET_CREATED.subject").nullable is True
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> list[tuple[bool, str]]:
+    schema = json.loads(write_schema())
+    change(schema["$defs"])
+    after = read_schema(json.dumps(schema), "mine.json")
+    return [(found.compatible, str(found)) for found in changes(load_raw(), after)]
+
+
+def test_a_field_taken_away_and_a_rule_made_narrower_need_a_new_version_of_raw() -> None:
+    ticket, message = "TicketCreated", "MessageAdded"
+    assert changed(lambda d: d[ticket]["properties"].pop("subject")) == [
+        (False, "TICKET_CREATED.subject: removed")
+    ]
+    assert changed(lambda d: d[ticket]["required"].append("subject")) == [
+        (False, "TICKET_CREATED.subject: is required, was optional")
+    ]
+    assert changed(lambda d: d["Priority"]["enum"].remove("baja")) == [
+        (False, "TICKET_CREATED.priority: value 'baja' no longer allowed")
+    ]
+    assert changed(lambda d: d[message]["properties"]["text"].update(minLength=5)) == [
+        (False, "MESSAGE_ADDED.text: least length is 5, was 1")
+    ]
+    language = {"type": "string", "description": "Its language."}
+    assert changed(lambda d: d[message]["properties"].update(language=language)) == [
+        (True, "MESSAGE_ADDED.language: added, optional")
+    ]
+
+
+def test_a_field_that_only_some_kinds_of_event_share_is_named_by_its_kind() -> None:
+    found = changed(lambda d: d["MessageAddedEvent"]["properties"].pop("tenant_id"))
+    assert (False, "tenant_id: removed") in found
+    assert (True, "TICKET_CREATED.tenant_id: added, optional") in found
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"x-contract": {"version": "1.0.0"}}'])
+def test_a_file_that_is_no_schema_of_raw_is_refused_with_its_name(text: str) -> None:
+    with pytest.raises(ContractFileError, match=r"contract file mine\.json: ") as refused:
+        read_schema(text, "mine.json")
+    assert "\n" not in str(refused.value)
+
+
+def test_raw_has_no_version_but_its_own() -> None:
+    assert load_raw(1) == load_raw()
+    with pytest.raises(UnknownContractError, match="raw_event@2"):
+        load_raw(2)

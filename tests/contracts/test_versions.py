@@ -12,6 +12,7 @@ from contracts.diff import changes, incompatible
 from contracts.errors import ContractViolationError
 from contracts.odcs import load
 from contracts.page import write_page
+from contracts.raw_schema import SCHEMA_FILE, load_raw
 from contracts.release import PAGE, all_contracts, newest, release
 from contracts.released import FOLDER, RELEASED, read_form, released_file, write_form
 from contracts.tables import STATUS_EVENTS, TICKETS
@@ -119,6 +120,7 @@ def test_release_records_forms_and_page_once(tmp_path: Path) -> None:
     first = release(tmp_path)
     assert {file.relative_to(tmp_path) for file in first} == {
         PAGE,
+        SCHEMA_FILE,
         *(released_file(contract) for contract in RELEASED_CONTRACTS),
     }
     assert release(tmp_path) == []
@@ -135,6 +137,17 @@ def test_release_refuses_a_broken_promise_and_says_what_to_write(tmp_path: Path)
     with pytest.raises(ContractViolationError, match="phone: removed") as refused:
         release(tmp_path)
     assert "contracts/v2/silver_tickets.yaml" in str(refused.value)
+
+
+def test_a_narrower_raw_event_is_refused_with_the_schema_to_write(tmp_path: Path) -> None:
+    raw = load_raw()
+    wider = with_column(raw, "TICKET_CREATED.priority", allowed=("alta", "media", "baja", "nula"))
+    file = tmp_path / released_file(raw)
+    file.parent.mkdir(parents=True)
+    file.write_text(write_form(wider), encoding="utf-8")
+    with pytest.raises(ContractViolationError, match="'nula' no longer allowed") as refused:
+        release(tmp_path)
+    assert "contracts/v2/raw_event.schema.json" in str(refused.value)
 
 
 def test_a_form_is_read_as_it_was_written() -> None:

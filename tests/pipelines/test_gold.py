@@ -330,19 +330,20 @@ def test_the_snapshot_has_every_ticket_as_it_stands() -> None:
     assert counted(silver, TICKETS_SNAPSHOT, "closed_at") == [(None,), (None,)]
 
 
-def test_the_flow_counts_the_changes_that_keep_the_machine_and_warns_of_others() -> None:
+def test_a_change_of_state_that_is_in_silver_and_not_in_the_flow_fails_the_run() -> None:
     moves = moved("a", ("RADICATED", MONDAY), ("CLASSIFIED", TUESDAY))
-    broken = {**moves[0], "event_id": "x", "status_from": "CLOSED", "status_to": "ARCHIVED"}
-    silver = view([ticket("a")], moves=[*moves, broken])
-    found = counted(silver, STATUS_FLOW, "day", "status_from", "status_to", "transitions")
+    whole = view([ticket("a")], moves=moves)
+    found = counted(whole, STATUS_FLOW, "day", "status_from", "status_to", "transitions")
     assert found == [
         (MONDAY, "RECEIVED", "RADICATED", 1),
         (TUESDAY, "RADICATED", "CLASSIFIED", 1),
     ]
-    results = check_gold(count_gold(silver, RUN), silver)
-    assert [(r.severity, r.observed) for r in results if not r.passed] == [
-        ("warning", "2 transitions")
-    ]
+    require(check_gold(count_gold(whole, RUN), whole))
+    broken = {**moves[0], "event_id": "x", "status_from": "CLOSED", "status_to": "ARCHIVED"}
+    silver = view([ticket("a")], moves=[*moves, broken])
+    flow = r"status_flow: sum of transitions agrees with Silver \(found 2, expected 3\)"
+    with pytest.raises(RunFailedError, match=flow):
+        require(check_gold(count_gold(silver, RUN), silver))
 
 
 def test_review_waits_until_a_label_comes() -> None:

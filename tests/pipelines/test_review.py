@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
@@ -34,6 +35,7 @@ from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from models.routing import RoutingPolicy
 from models.task import Task
+from pipelines.errors import RunFailedError
 from pipelines.review import (
     PULL_KIND,
     Pulled,
@@ -49,6 +51,7 @@ from pipelines.review import (
 NORTE, SUR = TenantContext.parse("review-norte"), TenantContext.parse("review-sur")
 MORNING = datetime(2026, 1, 5, 8, tzinfo=UTC)
 DAY = date(2026, 1, 4)
+T1, T2, T3, T4, T9 = (str(UUID(int=number)) for number in (1, 2, 3, 4, 9))
 TIPO = Task(
     "tipo",
     {"queja": "Queja", "reclamo": "Reclamo"},
@@ -214,13 +217,13 @@ def house(tmp_path: Path, postgres_url: str) -> House:
 @pytest.fixture
 def filled(house: House) -> House:
     run = house.run()
-    house.arrive("t1", "t2", "t3", "t4", run=run)
+    house.arrive(T1, T2, T3, T4, run=run)
     house.answered(
         run,
-        ("t1", "accept", 0.9),
-        ("t2", "review", 0.4),
-        ("t3", "audit", 0.9),
-        ("t4", "review", 0.6),
+        (T1, "accept", 0.9),
+        (T2, "review", 0.4),
+        (T3, "audit", 0.9),
+        (T4, "review", 0.6),
     )
     return house
 
@@ -228,13 +231,13 @@ def filled(house: House) -> House:
 def test_doubt_and_audit_reach_the_queue_with_their_reason(filled: House) -> None:
     assert filled.push() == 3
     found = {case.id.ticket_id: case.origin.reason for case in filled.waiting()}
-    assert found == {"t2": Reason.DOUBT, "t3": Reason.AUDIT, "t4": Reason.DOUBT}
+    assert found == {T2: Reason.DOUBT, T3: Reason.AUDIT, T4: Reason.DOUBT}
 
 
 def test_a_reviewer_sees_words_vector_and_a_way_back_but_no_number(house: House) -> None:
     run = house.run()
-    house.arrive("t1", run=run, text="Llámenme al 315 037 6681.")
-    house.answered(run, ("t1", "review", 0.4))
+    house.arrive(T1, run=run, text="Llámenme al 315 037 6681.")
+    house.answered(run, (T1, "review", 0.4))
     house.push()
     (case,) = house.queue.shown.values()
     assert case.text == "Mal trato\n\nLlámenme al [teléfono]."
@@ -245,7 +248,7 @@ def test_a_reviewer_sees_words_vector_and_a_way_back_but_no_number(house: House)
 
 def test_pushing_twice_changes_nothing(filled: House) -> None:
     filled.push()
-    filled.say("t2", "reclamo", 1)
+    filled.say(T2, "reclamo", 1)
     before = filled.waiting()
     assert filled.push() == 0
     assert filled.waiting() == before
@@ -254,26 +257,26 @@ def test_pushing_twice_changes_nothing(filled: House) -> None:
 def test_a_full_queue_takes_no_more_until_labels_come_back(filled: House) -> None:
     assert filled.push(limit=2) == 2
     assert filled.push(limit=2) == 0
-    filled.say("t3", "queja", 1)
+    filled.say(T3, "queja", 1)
     filled.pull(10)
     assert filled.push(limit=2) == 1
-    assert {case.id.ticket_id for case in filled.waiting()} == {"t2", "t3", "t4"}
+    assert {case.id.ticket_id for case in filled.waiting()} == {T2, T3, T4}
 
 
 def test_a_ticket_answered_again_by_a_newer_bundle_is_not_asked_twice(filled: House) -> None:
     filled.push()
-    filled.answered(filled.run(5), ("t2", "review", 0.3), ("t4", "accept", 0.9))
+    filled.answered(filled.run(5), (T2, "review", 0.3), (T4, "accept", 0.9))
     assert filled.push() == 0
 
 
 def test_only_the_newest_answer_of_a_ticket_counts(filled: House) -> None:
-    filled.answered(filled.run(5), ("t2", "accept", 0.95), ("t1", "review", 0.1))
+    filled.answered(filled.run(5), (T2, "accept", 0.95), (T1, "review", 0.1))
     filled.push()
-    assert {case.id.ticket_id for case in filled.waiting()} == {"t1", "t3", "t4"}
+    assert {case.id.ticket_id for case in filled.waiting()} == {T1, T3, T4}
 
 
 def test_a_ticket_without_a_text_waits_for_it(filled: House) -> None:
-    filled.answered(filled.run(5), ("t9", "review", 0.2))
+    filled.answered(filled.run(5), (T9, "review", 0.2))
     assert filled.push() == 3
 
 
@@ -284,7 +287,7 @@ def test_a_tenant_with_nothing_answered_gets_an_empty_queue(house: House) -> Non
 
 def test_what_was_submitted_becomes_a_label(filled: House) -> None:
     filled.push()
-    filled.say("t2", "reclamo", 1)
+    filled.say(T2, "reclamo", 1)
     pulled = filled.pull(10)
     assert pulled.added == {"tipo": 1}
     (row,) = filled.labels()
@@ -293,7 +296,7 @@ def test_what_was_submitted_becomes_a_label(filled: House) -> None:
         "run_id": pulled.run_id,
         "source": "correo",
         "day": DAY,
-        "ticket_id": "t2",
+        "ticket_id": T2,
         "task": "tipo",
         "label": "reclamo",
         "reviewer": "ana",
@@ -310,7 +313,7 @@ def test_what_was_submitted_becomes_a_label(filled: House) -> None:
 
 def test_pulling_twice_changes_nothing_and_leaves_no_empty_run(filled: House) -> None:
     filled.push()
-    filled.say("t2", "reclamo", 1)
+    filled.say(T2, "reclamo", 1)
     filled.pull(10)
     before = filled.labels()
     assert filled.pull(11) == Pulled(None, {"tipo": 0})
@@ -320,9 +323,9 @@ def test_pulling_twice_changes_nothing_and_leaves_no_empty_run(filled: House) ->
 
 def test_a_changed_answer_is_one_more_label(filled: House) -> None:
     filled.push()
-    filled.say("t2", "reclamo", 1)
+    filled.say(T2, "reclamo", 1)
     filled.pull(10)
-    filled.say("t2", "queja", 2)
+    filled.say(T2, "queja", 2)
     assert filled.pull(11).added == {"tipo": 1}
     assert [row["label"] for row in filled.labels()] == ["reclamo", "queja"]
 
@@ -335,16 +338,43 @@ def test_drafts_and_discards_stay_out_of_the_labels(filled: House, how: CaseStat
 
 
 def test_labels_of_all_tasks_come_in_one_write(filled: House) -> None:
-    filled.answered(filled.run(5), ("t1", "review", 0.2), task="prioridad")
+    filled.answered(filled.run(5), (T1, "review", 0.2), task="prioridad")
     filled.push()
     filled.push(task=PRIORIDAD)
-    filled.say("t2", "reclamo", 1)
+    filled.say(T2, "reclamo", 1)
     (other,) = filled.waiting("prioridad")
     filled.queue.answer(other.id, "ana", "alta", at=MORNING)
     assert filled.pull(10, TIPO, PRIORIDAD).added == {"tipo": 1, "prioridad": 1}
     head = filled.store.head(LABELS.table, NORTE)
     assert head is not None
     assert head.version == 1
+
+
+def test_an_answer_that_is_no_label_of_its_task_fails_the_pull_and_none_is_written(
+    filled: House,
+) -> None:
+    filled.push()
+    filled.say(T2, "reclamo", 1)
+    filled.say(T3, "felicitación", 2)
+    with pytest.raises(RunFailedError, match=r"labels are of their task \(found 1 labels: tipo"):
+        filled.pull(10)
+    assert filled.labels() == []
+    (record,) = filled.log.recent(NORTE)
+    assert (record.status, "felicitación" in str(record.error)) == (RunStatus.FAILED, False)
+    filled.say(T3, "queja", 3)
+    assert filled.pull(11).added == {"tipo": 2}
+
+
+def test_a_label_row_that_breaks_its_contract_is_recorded_and_never_written(filled: House) -> None:
+    filled.answered(filled.run(5), (T1, "review", 1.5))
+    filled.push()
+    filled.say(T1, "queja", 1)
+    with pytest.raises(RunFailedError, match=r"labels: values in range \(found 1 values: sugg"):
+        filled.pull(10)
+    assert filled.labels() == []
+    results = filled.log.quality(NORTE, filled.log.recent(NORTE)[0].run.run_id)
+    failed = [(result.table, result.check) for result in results if not result.passed]
+    assert failed == [("labels", "values in range")]
 
 
 class FailingQueue(MemoryReviewQueue):
@@ -357,7 +387,7 @@ class FailingQueue(MemoryReviewQueue):
 def test_a_queue_that_goes_down_half_way_leaves_nothing_half_written(filled: House) -> None:
     filled.queue = FailingQueue()
     filled.push()
-    filled.say("t2", "reclamo", 1)
+    filled.say(T2, "reclamo", 1)
     with pytest.raises(ServiceUnavailableError):
         filled.pull(10, TIPO, PRIORIDAD)
     assert filled.labels() == []
@@ -368,7 +398,7 @@ def test_a_queue_that_goes_down_half_way_leaves_nothing_half_written(filled: Hou
 def killed(filled: House) -> Callable[[bool], House]:
     def leave(written: bool) -> House:
         filled.push()
-        filled.say("t2", "reclamo", 1)
+        filled.say(T2, "reclamo", 1)
         run = RunContext.begin(NORTE, kind=PULL_KIND, at=MORNING)
         filled.log.start(run, PULL_KIND, {})
         if written:
@@ -391,14 +421,14 @@ def test_a_pull_after_one_that_was_killed_gives_the_same_labels(
 
 def test_an_answer_about_another_tenants_case_is_never_written(house: House) -> None:
     origin = CaseOrigin("correo", DAY, Reason.DOUBT, "queja", 0.4, "m", "1")
-    case = QueuedCase(CaseId("review-sur", "tipo", "t1", "b"), origin, "tipo.v1")
+    case = QueuedCase(CaseId("review-sur", "tipo", T1, "b"), origin, "tipo.v1")
     with pytest.raises(TenantMismatchError, match="review-sur"):
         label_rows([Verdict(case, "queja", "ana", MORNING)], house.run())
 
 
 def test_the_state_counts_what_waits_and_what_came_back(filled: House) -> None:
     filled.push()
-    filled.say("t3", "queja", 1)
+    filled.say(T3, "queja", 1)
     filled.pull(10)
     (state,) = status(NORTE, [TIPO], store=filled.store, queue=filled.queue)
     assert state.cases[Reason.AUDIT][CaseStatus.SUBMITTED] == 1

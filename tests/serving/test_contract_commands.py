@@ -28,6 +28,8 @@ def test_the_list_names_every_table_and_what_is_personal_in_it() -> None:
     rows = {row["name"]: row for row in plata("list")}
     assert rows["silver_messages"]["personal"] == ["text"]
     assert rows["gold_kpi_volume_daily"]["personal"] == []
+    assert rows["raw_event"]["owner"] == rows["silver_messages"]["owner"]
+    assert "MESSAGE_ADDED.text" in rows["raw_event"]["personal"]
 
 
 def test_a_contract_is_shown_with_columns_checks_and_service_levels() -> None:
@@ -72,6 +74,25 @@ def test_a_change_that_needs_a_new_version_ends_with_code_one(tmp_path: Path) ->
     found = plata("diff", "silver_tickets@1", str(narrower), code=1)
     assert found["compatible"] is False
     assert found["changes"][0]["change"] == "value 'baja' no longer allowed"
+
+
+def test_raw_is_shown_and_compared_like_a_table(tmp_path: Path) -> None:
+    shown = plata("show", "raw_event@1")
+    text = next(column for column in shown["columns"] if column["name"] == "MESSAGE_ADDED.text")
+    assert (text["required"], text["classification"]) == (True, "personal")
+    assert "MESSAGE_ADDED.text" in CliRunner().invoke(contracts.app, ["show", "raw_event"]).stdout
+    own = "contracts/v1/raw_event.schema.json"
+    assert plata("diff", "raw_event", own)["changes"] == []
+    mine = tmp_path / "mine.schema.json"
+    schema = json.loads(Path(own).read_text(encoding="utf-8"))
+    schema["$defs"]["AttachmentAdded"]["required"].append("source_channel")
+    mine.write_text(json.dumps(schema), encoding="utf-8")
+    (change,) = plata("diff", "raw_event@1", str(mine), code=1)["changes"]
+    assert change["column"] == "ATTACHMENT_ADDED.source_channel"
+    lines = tmp_path / "a.jsonl"
+    lines.write_text("{}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="held against raw_event as it is in force"):
+        plata("check", str(lines), "-c", str(mine))
 
 
 @pytest.mark.parametrize(

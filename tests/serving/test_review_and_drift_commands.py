@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
@@ -90,7 +91,8 @@ def doubtful(platform: Platform) -> Platform:
 
 
 def _add(platform: Platform, contract: Contract, run: RunContext, **values: Any) -> None:
-    row = {"tenant_id": run.tenant.tenant_id, "run_id": run.run_id, "day": DAY, **values}
+    own = {"tenant_id": run.tenant.tenant_id, "run_id": run.run_id, "day": DAY}
+    row = {**own, "ticket_id": str(UUID(int=1)), **values}
     given = {f.name: row.get(f.name, _any(f.type)) for f in contract.schema}
     table = pa.Table.from_pylist([given], schema=contract.schema)
     platform.store.append(contract.table, table, run)
