@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.contract import Contract
+from contracts.pqrs import EventType
 from contracts.tables import (
     CLASSIFICATIONS,
     EMBEDDINGS,
@@ -21,14 +24,13 @@ from contracts.tables import (
     SILVER,
     TICKETS,
 )
-from lakehouse.control.runs import RunRecord
 from lakehouse.data.tables import TableStore
 from lakehouse.errors import InputError
 from lakehouse.run import RunId
 from lakehouse.tenancy import TenantContext
 from pipelines.gold import KPIS
 from pipelines.gold_serving import served_run
-from pipelines.gold_view import Counting, Kpi, silver_at
+from pipelines.gold_view import Counting, Kpi, SilverView, silver_at
 from pipelines.lineage_runs import Versions, counted_from
 from pipelines.lineage_walk import (
     Answer,
@@ -72,9 +74,19 @@ class Refusal:
     run_id: str
 
 
+class Effect(StrEnum):
+    """What an event did to a number."""
+
+    COUNTED = "counted"
+    TAKEN_OUT = "taken_out"
+
+
 @dataclass(frozen=True, slots=True)
 class TouchedNumber:
-    """A number in which the ticket counts. `served` where it is the one people see now."""
+    """A number in which the ticket counts, or would count, or count more often, without the event.
+
+    `served` where it is the one people see now. A `value` of 0 is no row of Gold.
+    """
 
     ticket_id: str
     table: str
@@ -83,6 +95,7 @@ class TouchedNumber:
     key: Mapping[str, Any]
     measure: str
     value: int
+    effect: Effect = Effect.COUNTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +118,9 @@ def follow(
     """Follow `FILE:LINE`, an event id or a ticket id to all it touched.
 
     Numbers are those served now, with `history` also those of every earlier run. A message that no
-    model read, and an attachment, touch no number but of tables that count them.
+    model read, and an attachment, touch no number but of tables that count them. A number that the
+    ticket would be in without the event is told as one it was taken out of, on days that the table
+    has; what models would have said without a message is not known, and not told.
     """
     follower = _Follower(tenant, ports)
     place = re.fullmatch(r"(?P<file>.+):(?P<line>\d+)", wanted)
@@ -168,7 +183,8 @@ class _Follower:
         raise InputError(msg)
 
     def _bronze(self, where: pc.Expression) -> list[dict[str, Any]]:
-        columns = ["event_id", "ticket_id", "event_type", "run_id", "raw_file", "raw_line"]
+        columns = ["event_id", "ticket_id", "event_type", "ts", "role", "run_id"]
+        columns += ["raw_file", "raw_line"]
         rows = self._ports.store.scan(PQRS_EVENTS.table, self._tenant, columns=columns)
         return [] if rows is None else rows.filter(where).to_pylist()
 
@@ -203,7 +219,7 @@ class _Follower:
             answers=tuple(answer for answer in answers if answer.ticket_id in reach.read),
             labels=tuple(x for x in self._walk.labels(tickets) if x.ticket_id in reach.read),
             vectors=tuple(self._vectors(sorted(reach.read))),
-            numbers=tuple(self._numbers(tickets, reach, history=history)),
+            numbers=tuple(self._numbers(rows, reach, history=history)),
         )
 
     def _bronze_only(self, row: Mapping[str, Any]) -> EventTrace:
@@ -229,9 +245,11 @@ class _Follower:
             yield Vector(row["ticket_id"], row["space_id"], model, row["run_id"])
 
     def _numbers(
-        self, tickets: Sequence[str], reach: _Reach, *, history: bool
+        self, rows: Sequence[Mapping[str, Any]], reach: _Reach, *, history: bool
     ) -> Iterator[TouchedNumber]:
+        """Ask of each ticket alone where it counts, with the events and without them."""
         served = served_run(self._tenant, self._ports.postgres)
+        tickets = sorted({row["ticket_id"] for row in rows})
         for run_id in self._gold_runs(served, history=history):
             record = self._ports.log.find(self._tenant, run_id)
             if record is None:
@@ -240,12 +258,22 @@ class _Follower:
             terms = SlaTerms.planned(record.plan)
             view = silver_at(versions, self._tenant, self._ports.store, terms=terms)
             for ticket in tickets:
-                counting = Counting.of(view.of_ticket(ticket))
+                mine = view.of_ticket(ticket)
+                gone = [row for row in rows if row["ticket_id"] == ticket]
+                told = _Told(ticket, run_id, run_id == served, Counting.of(mine))
+                less = Counting.of(_without(mine, gone))
+                since = min(row["ts"] for row in gone).date()
                 for contract, kpi in KPIS.items():
                     if reach.touches(ticket, kpi):
-                        yield from self._counted(
-                            ticket, contract, kpi, counting, record, served=run_id == served
-                        )
+                        figures = self._figures(contract, run_id)
+                        yield from told.counted(contract, kpi, figures)
+                        yield from told.taken_out(contract, kpi, figures, less, since)
+
+    def _figures(self, contract: Contract, run_id: RunId) -> pl.DataFrame:
+        rows = self._ports.store.scan(contract.table, self._tenant, run_id=run_id)
+        figures = pl.from_arrow(contract.empty() if rows is None else rows)
+        assert isinstance(figures, pl.DataFrame)
+        return figures
 
     def _gold_runs(self, served: RunId | None, *, history: bool) -> list[RunId]:
         """Return the runs that counted Gold, the served one first, then the newest."""
@@ -262,27 +290,83 @@ class _Follower:
         known.sort(key=lambda record: record.run.started_at, reverse=True)
         return [*first, *(record.run.run_id for record in known)]
 
-    def _counted(
-        self,
-        ticket: str,
-        contract: Contract,
-        kpi: Kpi,
-        counting: Counting,
-        record: RunRecord,
-        *,
-        served: bool,
+
+@dataclass(frozen=True)
+class _Told:
+    """One ticket in the figures of one run; `counting` is of its rows alone."""
+
+    ticket: str
+    run_id: RunId
+    served: bool
+    counting: Counting
+
+    def counted(
+        self, contract: Contract, kpi: Kpi, figures: pl.DataFrame
     ) -> Iterator[TouchedNumber]:
-        """Find the rows of one table in which the ticket counts: asked of the ticket alone."""
-        run_id = record.run.run_id
-        rows = self._ports.store.scan(contract.table, self._tenant, run_id=run_id)
-        figures = pl.from_arrow(contract.empty() if rows is None else rows)
-        assert isinstance(figures, pl.DataFrame)
+        """Find the rows of one table in which the ticket counts."""
         for day in figures["day"].unique().sort():
-            behind = kpi.members(counting, day).select(contract.key)
+            behind = kpi.members(self.counting, day).select(contract.key)
             for row in figures.join(behind, on=list(contract.key), how="semi").to_dicts():
                 key = {name: row[name] for name in contract.key}
-                table, value = str(contract.table), row[kpi.measure]
-                yield TouchedNumber(ticket, table, run_id, served, key, kpi.measure, value)
+                yield self._number(contract, kpi, key, row[kpi.measure], Effect.COUNTED)
+
+    def taken_out(
+        self, contract: Contract, kpi: Kpi, figures: pl.DataFrame, less: Counting, since: date
+    ) -> Iterator[TouchedNumber]:
+        """Find the numbers in which `less` has the ticket more often: an event kept it out.
+
+        No event changes a number of a day before its own, `since`.
+        """
+        key = list(contract.key)
+        for day in figures["day"].unique().sort():
+            if day < since:
+                continue
+            now, then = (_times(kpi.members(c, day), key) for c in (self.counting, less))
+            lost = (
+                then.join(now, on=key, how="left", suffix="_now")
+                .filter(pl.col("times") > pl.col("times_now").fill_null(0))
+                .join(figures.select(*key, kpi.measure), on=key, how="left")
+                .sort(key)
+            )
+            for row in lost.to_dicts():
+                value = row[kpi.measure] or 0
+                named = {name: row[name] for name in key}
+                yield self._number(contract, kpi, named, value, Effect.TAKEN_OUT)
+
+    def _number(
+        self, contract: Contract, kpi: Kpi, key: Mapping[str, Any], value: int, effect: Effect
+    ) -> TouchedNumber:
+        table, measure = str(contract.table), kpi.measure
+        return TouchedNumber(
+            self.ticket, table, self.run_id, self.served, key, measure, value, effect
+        )
+
+
+def _times(members: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    return members.group_by(key).agg(pl.len().cast(pl.Int64).alias("times"))
+
+
+def _without(view: SilverView, gone: Sequence[Mapping[str, Any]]) -> SilverView:
+    """Leave out what events became; `gone` are their rows of Bronze, the view is of their ticket.
+
+    A view holds no identifiers of messages: of those said at one moment by one role, as many go as
+    there are events.
+    """
+    ids = [row["event_id"] for row in gone]
+    created = any(row["event_type"] == EventType.TICKET_CREATED for row in gone)
+    said = Counter(
+        (row["ts"], row["role"]) for row in gone if row["event_type"] == EventType.MESSAGE_ADDED
+    )
+    kept = []
+    for message in view.messages.select("ts", "role").iter_rows():
+        kept.append(said[message] == 0)
+        said[message] -= not kept[-1]
+    return replace(
+        view,
+        tickets=view.tickets.clear() if created else view.tickets,
+        messages=view.messages.filter(pl.Series(kept, dtype=pl.Boolean)),
+        status_events=view.status_events.filter(~pl.col("event_id").is_in(ids)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

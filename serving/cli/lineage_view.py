@@ -13,7 +13,7 @@ from rich.tree import Tree
 
 from contracts.tables import NO_PROMPT
 from pipelines.lineage import Explanation, Number
-from pipelines.lineage_forward import Fate, Footprint, TouchedNumber
+from pipelines.lineage_forward import Effect, Fate, Footprint, TouchedNumber
 from pipelines.lineage_runs import Edge, RunLineage
 from pipelines.lineage_walk import Answer, EventTrace, HumanLabel, RawLine
 
@@ -152,7 +152,8 @@ def _numbers(root: Tree, numbers: Sequence[TouchedNumber], limit: int | None) ->
         for table, rows in tables.items():
             below = branch.add(_line(f"{table} ({len(rows)})"))
             for row in _some(below, rows, limit):
-                below.add(_line(f"{_key(row.key)}: {row.measure} = {row.value}"))
+                without = ", sin el radicado" if row.effect is Effect.TAKEN_OUT else ""
+                below.add(_line(f"{_key(row.key)}: {row.measure} = {row.value}{without}"))
 
 
 def _some(branch: Tree, rows: Sequence[_Row], limit: int | None) -> Iterable[_Row]:

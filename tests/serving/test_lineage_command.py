@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 from collections.abc import Callable
@@ -14,19 +15,23 @@ from uuid import uuid4
 
 import pytest
 import typer
+from rich.console import Console as RichConsole
 from typer.testing import CliRunner
 
 from infra.embedded.endpoints import Endpoints
 from lakehouse.errors import InputError
+from lakehouse.run import RunId
 from lakehouse.settings import Settings
 from lakehouse.tenancy import TenantContext
 from pipelines import bootstrap
 from pipelines.bootstrap import Platform
 from pipelines.ingest import RawStore, ingest
+from pipelines.lineage_forward import Effect, Fate, Footprint, TouchedNumber
 from pipelines.run import run_tenant
 from pipelines.source_files import SourceFile
 from pipelines.tenant_config import default_config
 from serving.cli import data, lineage
+from serving.cli.lineage_view import footprint_tree
 
 AT = datetime(2026, 1, 10, tzinfo=UTC)
 WORDS = "Llevo tres días sin agua"
@@ -124,6 +129,18 @@ def test_a_line_is_followed_to_the_served_numbers(plata: Console) -> None:
     refused = plata("lineage", "raw", f"{raw['path']}:17")
     assert "en cuarentena" in refused
     assert "the line is not one JSON object" in refused
+
+
+def test_a_number_the_ticket_was_taken_out_of_is_drawn_as_such() -> None:
+    key = {"day": "2026-01-05", "pqrs_type": "queja", "geo_region": "Huila"}
+    told = ("gold_kpi_backlog_daily", RunId("run-1"), True, key, "open_tickets", 3)
+    numbers = (TouchedNumber("t", *told), TouchedNumber("t", *told, Effect.TAKEN_OUT))
+    tree, _ = footprint_tree(Footprint("x", Fate.ROW, numbers=numbers), limit=5)
+    console = RichConsole(width=120, record=True, file=io.StringIO())
+    console.print(tree)
+    shown = console.export_text()
+    assert "queja · Huila: open_tickets = 3\n" in shown.replace(" \n", "\n")
+    assert "queja · Huila: open_tickets = 3, sin el radicado" in shown
 
 
 def test_a_run_is_drawn_between_its_tables(plata: Console) -> None:
