@@ -1,8 +1,9 @@
 """Raw lines into columns: the contract of `contracts.raw`, held against thousands of lines at once.
 
-Arrow reads lines in bulk, and what it read is compared with the contract column by column. Only a
-line that passes beyond doubt is taken this way; every other goes to `contracts.raw.decode_event`,
-which alone refuses, and alone says why. So both ways accept the same lines, with the same values.
+Most lines share a few shapes, and `contracts.raw_shaped` takes those. Of others Arrow reads as many
+as it can in bulk, and what it read is compared with the contract column by column. Only a line that
+passes beyond doubt is taken in either way; every other goes to `contracts.raw.decode_event`, which
+alone refuses, and alone says why. So all ways accept the same lines, with the same values.
 """
 
 from __future__ import annotations
@@ -18,93 +19,23 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 from numpy.typing import NDArray
 
-from contracts.pqrs import Channel, EventType, Priority, TicketState
+from contracts.pqrs import EventType
 from contracts.raw import SCHEMA_VERSION, BrokenLineError, decode_event
-
-Flags = NDArray[np.bool_]
-Places = NDArray[np.int64]
-
-_STATES = tuple(TicketState)
-_CHANNELS = tuple(Channel)
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """A field of `data`: in which kinds of event it stands, where it must, and what it may say."""
-
-    name: str
-    kinds: tuple[EventType, ...]
-    required: tuple[EventType, ...] = ()
-    allowed: tuple[str, ...] = ()
-    is_number: bool = False
-
-    @property
-    def kind(self) -> pa.DataType:
-        return pa.float64() if self.is_number else pa.string()
-
-
-_CREATED, _MESSAGE = (EventType.TICKET_CREATED,), (EventType.MESSAGE_ADDED,)
-_STATUS, _ATTACHED = (EventType.STATUS_CHANGED,), (EventType.ATTACHMENT_ADDED,)
-
-_FIELDS: Final = (
-    _Field("external_id", _CREATED, required=_CREATED),
-    _Field("source_channel", _CREATED + _ATTACHED, required=_CREATED, allowed=_CHANNELS),
-    _Field("pqrs_type", _CREATED, allowed=("P", "Q", "R", "S")),
-    _Field("priority", _CREATED, allowed=tuple(Priority)),
-    _Field("geo_region", _CREATED),
-    _Field("geo_municipio", _CREATED),
-    _Field("dane_city_code", _CREATED),
-    _Field("subject", _CREATED),
-    _Field("role", _MESSAGE, required=_MESSAGE, allowed=("citizen", "agent")),
-    _Field("text", _MESSAGE, required=_MESSAGE),
-    _Field("status_from", _STATUS, required=_STATUS, allowed=_STATES),
-    _Field("status_to", _STATUS, required=_STATUS, allowed=_STATES),
-    _Field("actor_role", _STATUS, allowed=("system", "agent")),
-    _Field("reason", _STATUS),
-    _Field("file_type", _ATTACHED, required=_ATTACHED),
-    _Field("size_kb", _ATTACHED, required=_ATTACHED, is_number=True),
+from contracts.raw_fields import (
+    EVENT_COLUMNS,
+    FIELDS,
+    HEAD,
+    MOMENT,
+    PRINTABLE,
+    RFC3339,
+    TEXT_LEN,
+    RawField,
 )
-_TEXT_LEN: Final = "text_len"
-"""What the channel counted: judged, and then left behind, for Bronze counts itself."""
-
-_HEAD: Final = ("event_id", "ticket_id", "event_type", "schema_version", "tenant_id")
-_MOMENT: Final = pa.timestamp("us", tz="UTC")
-EVENT_COLUMNS: Final = pa.schema(
-    [
-        *((name, pa.string()) for name in _HEAD),
-        ("ts", _MOMENT),
-        *((field.name, field.kind) for field in _FIELDS),
-    ]
-)
-"""The columns that lines become; `tenant_id` is null where a line names none."""
+from contracts.raw_lines import Flags, Lines, Places, is_utf8
+from contracts.raw_shaped import read_shaped
 
 _RETRIED_LINES: Final = 200
 """How many lines are tried again together, where a bulk of lines could not be read at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """Lines in one piece of bytes: where each begins, and where it ends without its line end."""
-
-    data: bytes
-    starts: Places
-    ends: Places
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def __getitem__(self, place: int) -> bytes:
-        return self.data[self.starts[place] : self.ends[place]]
-
-    def at(self, places: Places) -> Lines:
-        """Return the lines at some places, in a piece of bytes of their own."""
-        lengths = self.ends[places] - self.starts[places]
-        ends = np.cumsum(lengths + 1) - 1
-        return Lines(b"\n".join(self[place] for place in places.tolist()), ends - lengths, ends)
-
-    def part(self, begin: int, end: int) -> Lines:
-        """Return the lines from place `begin` to before `end`."""
-        return Lines(self.data, self.starts[begin:end], self.ends[begin:end])
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +52,36 @@ class ReadEvents:
 
 def read_events(lines: Lines) -> ReadEvents:
     """Read lines, none of them blank: exactly what `decode_event` says of each, in less time."""
+    rows, taken = read_shaped(lines)
+    if taken.all():
+        return ReadEvents(rows, np.arange(len(lines)), [])
+    others = np.flatnonzero(~taken)
+    read = _read_others(lines.at(others))
+    refused = sorted((int(others[place]), reason) for place, reason in read.refused)
+    return _in_order(
+        [
+            ReadEvents(rows, np.flatnonzero(taken), refused),
+            ReadEvents(read.rows, others[read.places], []),
+        ]
+    )
+
+
+def _read_others(lines: Lines) -> ReadEvents:
+    """Read lines of any shape."""
     found = _parsed(lines)
-    parts = [*_taken(lines, found)] if found is not None else [*_winnowed(lines)]
-    places = np.concatenate([part.places for part in parts])
-    rows = pa.concat_tables([part.rows for part in parts])
-    refused = sorted(broken for part in parts for broken in part.refused)
-    if len(parts) == 1:
-        return ReadEvents(rows, places, refused)
+    return _in_order([*_taken(lines, found)] if found is not None else [*_winnowed(lines)])
+
+
+def _in_order(parts: Sequence[ReadEvents]) -> ReadEvents:
+    refused = [broken for part in parts for broken in part.refused]
+    filled = [part for part in parts if len(part.rows)]
+    if len(filled) <= 1:
+        own = filled[0] if filled else parts[0]
+        return ReadEvents(own.rows, own.places, refused)
+    places = np.concatenate([part.places for part in filled])
     order = np.argsort(places)
-    return ReadEvents(rows.take(pa.array(order)), places[order], refused)
+    rows = pa.concat_tables([part.rows for part in filled]).take(pa.array(order))
+    return ReadEvents(rows, places[order], refused)
 
 
 def _taken(lines: Lines, found: _Parsed) -> Iterator[ReadEvents]:
@@ -191,19 +143,19 @@ def _judged(lines: Lines, places: Places) -> ReadEvents:
 def _parse_options(
     head: Sequence[str], *more: tuple[str, pa.DataType], others: str
 ) -> pj.ParseOptions:
-    data = pa.struct([*((field.name, field.kind) for field in _FIELDS), *more])
+    data = pa.struct([*((field.name, field.kind) for field in FIELDS), *more])
     schema = pa.schema([*((name, pa.string()) for name in (*head, "ts")), ("data", data)])
     return pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior=others)
 
 
-_WITHOUT_VERSION: Final = tuple(name for name in _HEAD if name != "schema_version")
-_COUNTED: Final = (_TEXT_LEN, pa.int64())
+_WITHOUT_VERSION: Final = tuple(name for name in HEAD if name != "schema_version")
+_COUNTED: Final = (TEXT_LEN, pa.int64())
 _STRICT: Final = (
     _parse_options(_WITHOUT_VERSION, _COUNTED, others="error"),
-    _parse_options(_HEAD, _COUNTED, others="error"),
+    _parse_options(HEAD, _COUNTED, others="error"),
 )
-_LENIENT: Final = _parse_options(_HEAD, _COUNTED, others="ignore")
-_CLEAN: Final = _parse_options(_HEAD, others="ignore")
+_LENIENT: Final = _parse_options(HEAD, _COUNTED, others="ignore")
+_CLEAN: Final = _parse_options(HEAD, others="ignore")
 
 
 def _columns(data: bytes | memoryview, options: pj.ParseOptions) -> pa.Table:
@@ -251,22 +203,10 @@ def _parsed(lines: Lines) -> _Parsed | None:
 
 def _is_text(data: memoryview) -> bool:
     """Tell whether bytes are UTF-8, all of them, and none is zero, at which Arrow stops."""
-    ends = pa.array([0, len(data)], pa.int32()).buffers()[1]
-    try:
-        pa.StringArray.from_buffers(1, ends, pa.py_buffer(data)).validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return bool(np.frombuffer(data, np.uint8).all())
+    return is_utf8(data) and bool(np.frombuffer(data, np.uint8).all())
 
 
 _UUID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-_RFC3339: Final = (
-    r"^(?:19|20)\d\d-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])"
-    r"|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))"
-    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d)$"
-)
-"""Moments as they are mostly written. Leap days and rarer forms are left to `decode_event`."""
-
 _SAYS_SCHEMA_VERSION: Final = r"schema_version|\\u00[567]"
 """A line may name the field in escapes, of which its letters take these."""
 
@@ -277,13 +217,13 @@ def _sure(found: pa.Table, lines: Lines) -> Flags:
     sure = np.logical_or.reduce(list(kinds.values())) & _flags(found["has_data"])
     for name in ("event_id", "ticket_id"):
         sure &= _flags(pc.match_substring_regex(found[name], _UUID))
-    sure &= _flags(pc.match_substring_regex(found["ts"], _RFC3339))
-    for field in _FIELDS:
+    sure &= _flags(pc.match_substring_regex(found["ts"], RFC3339))
+    for field in FIELDS:
         sure &= _field_is_sure(field, found[field.name], kinds)
     sure &= _flags(pc.greater(pc.binary_length(found["external_id"]), 0), absent=True)
     sure &= _flags(pc.greater(pc.binary_length(found["file_type"]), 0), absent=True)
-    sure &= _flags(pc.match_substring_regex(found["text"], "[!-~]"), absent=True)
-    sure &= _flags(pc.greater_equal(found[_TEXT_LEN], 0), absent=True)
+    sure &= _flags(pc.match_substring_regex(found["text"], PRINTABLE), absent=True)
+    sure &= _flags(pc.greater_equal(found[TEXT_LEN], 0), absent=True)
     size = found["size_kb"]
     sure &= _flags(pc.and_(pc.is_finite(size), pc.greater_equal(size, 0)), absent=True)
     if "schema_version" in found.column_names:
@@ -297,7 +237,9 @@ def _flags(flags: pa.ChunkedArray, *, absent: bool = False) -> Flags:
     return filled
 
 
-def _field_is_sure(field: _Field, values: pa.ChunkedArray, kinds: dict[EventType, Flags]) -> Flags:
+def _field_is_sure(
+    field: RawField, values: pa.ChunkedArray, kinds: dict[EventType, Flags]
+) -> Flags:
     given = _flags(values.is_valid())
     missing = ~given & np.logical_or.reduce([kinds[kind] for kind in field.required] or [~given])
     stray = given & ~np.logical_or.reduce([kinds[kind] for kind in field.kinds])
@@ -369,7 +311,7 @@ def _typed(found: pa.Table) -> pa.Table:
     """Give rows that keep the contract their types; an absent version is the one there is."""
     typed = {
         **{name: found[name] for name in found.column_names},
-        "ts": found["ts"].cast(_MOMENT),
+        "ts": found["ts"].cast(MOMENT),
         "schema_version": pa.repeat(pa.scalar(SCHEMA_VERSION), len(found)),
     }
     return pa.table([typed[name] for name in EVENT_COLUMNS.names], schema=EVENT_COLUMNS)

@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contracts.raw_columns import Flags, Lines, ReadEvents, read_events
+from contracts.raw_columns import ReadEvents, read_events
+from contracts.raw_lines import Flags, Lines
 from contracts.tables import MOMENT, PQRS_EVENTS, QUARANTINE
 from lakehouse.control.landings import Landing
 from lakehouse.data.storage import FileStore

@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
+
+from contracts.raw_lines import is_utf8
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -51,7 +52,7 @@ class Utf8Check:
             self.first = self.first or BrokenLine(1, 0, wide)
         if block.isascii():
             self.lines += _count_lines(block)
-        elif _is_utf8(block):
+        elif is_utf8(block):
             self.lines += _count_lines(block)
             self.proper += _lines_beyond_ascii(block)
         else:
@@ -100,16 +101,6 @@ def seems_wide(head: bytes) -> str | None:
 
 def _one_byte_encoding(line: bytes) -> str:
     return "WINDOWS-1252" if _ONLY_WINDOWS.search(line) else "ISO-8859-1"
-
-
-def _is_utf8(block: bytes) -> bool:
-    bounds = pa.array([0, len(block)], pa.int64()).buffers()[1]
-    text = pa.LargeStringArray.from_buffers(1, bounds, pa.py_buffer(block))
-    try:
-        text.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def _count_lines(block: bytes) -> int:

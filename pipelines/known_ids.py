@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from contracts.raw_columns import Flags
+from contracts.raw_lines import Flags
 
 Words = NDArray[np.uint64]
 

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from contracts.raw_columns import Lines, Places
+from contracts.raw_lines import Lines, Places
 from lakehouse.errors import InputError
 
 BLOCK_BYTES = 4 << 20

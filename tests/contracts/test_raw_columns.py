@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import product
+from random import Random
 from typing import Any
 from uuid import NAMESPACE_DNS, uuid5
 
@@ -15,7 +17,9 @@ from hypothesis import strategies as st
 
 from contracts import raw_columns
 from contracts.raw import BrokenLineError, decode_event
-from contracts.raw_columns import EVENT_COLUMNS, Lines, read_events
+from contracts.raw_columns import read_events
+from contracts.raw_fields import EVENT_COLUMNS
+from contracts.raw_lines import Lines
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DATA: dict[str, dict[str, Any]] = {
@@ -355,6 +359,73 @@ def test_whatever_befalls_a_line_both_ways_say_the_same(line: bytes) -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(unchanged() | MUTATED, min_size=1, max_size=12))
 def test_lines_of_every_kind_together_are_each_judged_alone(lines: list[bytes]) -> None:
+    assert_equal_answers(lines)
+
+
+def written(kind: str, number: int, *, compact: bool, ascii_only: bool) -> bytes:
+    value = event(kind, number)
+    separators = (",", ":") if compact else None
+    return json.dumps(value, ensure_ascii=ascii_only, separators=separators).encode()
+
+
+PLAIN = [
+    written(kind, number, compact=compact, ascii_only=ascii_only)
+    for kind in DATA
+    for number, (compact, ascii_only) in enumerate(product([False, True], repeat=2))
+]
+"""Lines whose shapes are known by the time that a line comes which is nearly of one of them."""
+
+
+@st.composite
+def nearly_of_a_shape(draw: st.DrawFn) -> bytes:
+    """A plain line with a few bytes of it changed, left out or put in, wherever they stand."""
+    line = bytearray(draw(st.sampled_from(PLAIN)))
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.integers(0, len(line) - 1))
+        until = place + draw(st.integers(0, 2))
+        line[place:until] = draw(
+            st.sampled_from([b"", *ESCAPES, b'"', b"0", b"9", b"-", b",", b" "])
+        )
+    return bytes(line)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(
+        (MUTATED | nearly_of_a_shape()).filter(
+            lambda line: bool(line) and not line.isspace() and b"\n" not in line
+        ),
+        min_size=1,
+        max_size=25,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_lines_broken_in_every_way_do_not_change_what_others_say(
+    lines: list[bytes], luck: Random
+) -> None:
+    together = [*PLAIN, *lines]
+    luck.shuffle(together)
+    assert_equal_answers(PLAIN + together)
+
+
+def test_values_with_escapes_are_read_in_lines_of_a_known_shape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = ['Dice "ya" / \\u00e9', "línea\n\tdos", "☹ 😀 ya", "sin más", "\\", "\x7fa", "\u2028b"]
+    lines = []
+    for ascii_only in (True, False):
+        for text in texts:
+            value = event("MESSAGE_ADDED")
+            value["data"]["text"] = text
+            lines.append(json.dumps(value, ensure_ascii=ascii_only).encode())
+    assert_equal_answers(lines)
+    plain = [line for line in lines if b"\\\\" not in line]
+    monkeypatch.setattr(raw_columns, "decode_event", None)
+    assert len(read_events(split(plain)).rows) == len(plain)
+
+
+def test_events_of_more_shapes_than_are_learned_are_read_all_the_same() -> None:
+    lines = [encoded({**event("MESSAGE_ADDED", n), f"otro_{n}": n}) for n in range(100)]
     assert_equal_answers(lines)
 
 
