@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from lakehouse.errors import InputError
+from models.llm_prompt import LlmPrompt
 from models.zero_shot import ZeroShotPrompt
 from registry.refs import check_template
 
 ZERO_SHOT_SUFFIX = ".zero-shot"
+LLM_SUFFIX = ".llm"
 
 
 def read_prompt(name: str, path: Path) -> str:
@@ -30,4 +32,6 @@ def read_prompt(name: str, path: Path) -> str:
     check_template(name, text)
     if name.endswith(ZERO_SHOT_SUFFIX):
         ZeroShotPrompt.parse(text)
+    if name.endswith(LLM_SUFFIX):
+        LlmPrompt.parse(text)
     return text

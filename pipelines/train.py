@@ -6,6 +6,7 @@ zero-shot prompt, and the embedding model all of them share.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -35,7 +36,7 @@ from models.cards import Account, model_card
 from models.classifier import Classifier, best
 from models.evaluation import Evaluation, evaluate
 from models.folder import REFERENCE_FILE, read_config
-from models.rules import default_rules, save_rules
+from models.rules import RULES_FILE, default_rules, save_rules
 from models.splitting import held_out
 from models.task import Task
 from models.zero_shot import ZeroShotPrompt, default_prompt
@@ -304,6 +305,7 @@ def register_baseline(registry: Registry, tenant: TenantContext, task: Task) -> 
                     card=_rules_card(tenant, task),
                     labels=task.labels,
                     parameters={"family": "rules"},
+                    data=_rules_data(folder),
                     example={"text": "Solicito información sobre un trámite."},
                     note="keyword rules",
                 )
@@ -312,6 +314,12 @@ def register_baseline(registry: Registry, tenant: TenantContext, task: Task) -> 
     if _resolved(registry, task.model, CHAMPION) is None:
         registry.promote_model(baseline.name, baseline.version, CHAMPION)
     return baseline
+
+
+def _rules_data(folder: Path) -> dict[str, str]:
+    digest = hashlib.sha256((folder / RULES_FILE).read_bytes()).hexdigest()
+    note = "nothing was trained: the keywords are all there is"
+    return {"name": RULES_FILE, "digest": digest, "rows": "0", "note": note}
 
 
 def _rules_card(tenant: TenantContext, task: Task) -> str:

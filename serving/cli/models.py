@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,14 +14,16 @@ from serving.cli.output import emit, grid
 app = typer.Typer(no_args_is_help=True, help="Train, list, show and promote models.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
+OfTenant = Annotated[str, typer.Option("--tenant", "-t", help="Whose model.")]
+OfTask = Annotated[str, typer.Option("--task", "-k", help="A task of the tenant.")]
 Name = Annotated[str, typer.Argument(help="Such as alcaldia-norte.tipo.")]
 Version = Annotated[str, typer.Argument(help="A number, or an alias such as @champion.")]
 
 
 @app.command()
 def train(
-    tenant: Annotated[str, typer.Option("--tenant", "-t", help="Whose model.")],
-    task: Annotated[str, typer.Option("--task", "-k", help="A task of the tenant.")],
+    tenant: OfTenant,
+    task: OfTask,
     labels: Annotated[Path, typer.Option(help="CSV, JSON lines or Parquet, in UTF-8.")],
     text_column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
     label_column: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
@@ -121,6 +123,66 @@ def embedding(
     )
 
 
+@app.command("register-zero-shot")
+def register_zero_shot(tenant: OfTenant, task: OfTask, as_json: AsJson = False) -> None:
+    """Make the zero-shot prompt in use a version of the task's model, which can be promoted.
+
+    Example: plata models register-zero-shot --tenant alcaldia-norte --task prioridad
+    """
+    from pipelines.bootstrap import open_platform
+    from pipelines.prompted_models import register_zero_shot_model
+    from pipelines.selection import named
+
+    platform = open_platform()
+    (wanted,) = named(platform.tasks(platform.tenant(tenant)), task)
+    with _told() as tell:
+        tell("embedding the descriptions", 0, 0)
+        ref = register_zero_shot_model(platform.registry, wanted)
+    _emit_registered(ref, as_json)
+
+
+@app.command("register-llm")
+def register_llm(
+    tenant: OfTenant,
+    task: OfTask,
+    endpoint: Annotated[str, typer.Option(help="A name in PLATA_LLM; its URL stands there.")],
+    model: Annotated[str, typer.Option(help="The model, as the endpoint names it.")],
+    parameters: Annotated[
+        str, typer.Option(help="What goes into every request, as a JSON object.")
+    ] = '{"temperature": 0}',
+    prompt_price: Annotated[float, typer.Option(min=0, help="Of a million tokens sent.")] = 0.0,
+    completion_price: Annotated[
+        float, typer.Option(min=0, help="Of a million tokens received.")
+    ] = 0.0,
+    currency: Annotated[str, typer.Option(help="Of the prices.")] = "USD",
+    as_json: AsJson = False,
+) -> None:
+    """Make an LLM behind an OpenAI-compatible endpoint a version of the task's model.
+
+    It reads the task's prompt TENANT.TASK.llm, which is made where there is none. Nothing is sent.
+
+    Example: plata models register-llm --tenant alcaldia-norte --task tipo --endpoint local
+    --model qwen3 --prompt-price 0.15 --completion-price 0.60
+    """
+    from decimal import Decimal
+
+    from models.llm import Prices
+    from pipelines.bootstrap import open_platform
+    from pipelines.prompted_models import LlmChoice, read_parameters
+    from pipelines.prompted_models import register_llm as register
+    from pipelines.selection import named
+
+    platform = open_platform()
+    (wanted,) = named(platform.tasks(platform.tenant(tenant)), task)
+    prices = Prices(
+        currency=currency,
+        prompt=Decimal(str(prompt_price)),
+        completion=Decimal(str(completion_price)),
+    )
+    choice = LlmChoice(endpoint, model, read_parameters(parameters), prices)
+    _emit_registered(register(platform.registry, wanted, choice), as_json)
+
+
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """List every version of every model, with its aliases and figures.
@@ -177,6 +239,16 @@ def promote(
 
 
 _NONE_YET = "no models yet: `plata tenants create TENANT` registers the first"
+
+
+def _emit_registered(ref: Any, as_json: bool) -> None:
+    emit(
+        {"model": ref.uri, "digest": ref.digest},
+        as_json=as_json,
+        table=lambda: (
+            f"{ref.uri} is registered; use it with `plata models promote {ref.name} {ref.version}`"
+        ),
+    )
 
 
 @contextmanager
