@@ -34,6 +34,7 @@ from lakehouse.data.storage import FileStore
 from lakehouse.data.tables import Snapshot
 from lakehouse.manifest import Environment, FileInput, RunManifest
 from lakehouse.run import RunContext, RunId
+from lakehouse.telemetry import run_logger
 from lakehouse.tenancy import TenantContext
 from models.task import Task
 from pipelines.bronze import stage_landings
@@ -51,8 +52,8 @@ from pipelines.run_events import RunEvents, Silent
 from pipelines.silver import SilverInput, refine_events
 from pipelines.sla_terms import SlaTerms
 from pipelines.steps import OnStep, Progress, unobserved
-from pipelines.tenant_config import terms_of
-from pipelines.upkeep import Upkeep
+from pipelines.tenant_config import terms_of, upkeep_of
+from pipelines.upkeep import Upkeep, warned
 from registry.refs import Registry
 
 GOLD_KIND = "gold"
@@ -191,20 +192,33 @@ def perform(
 
 
 def close_run(
-    planned: PlannedRun, ports: RunPorts, *, seconds: Mapping[str, float]
+    planned: PlannedRun,
+    ports: RunPorts,
+    *,
+    seconds: Mapping[str, float],
+    on_step: OnStep = unobserved,
 ) -> tuple[RunManifest, RunStatus]:
     """Write the run's manifest and end it: DEGRADED where a check that is no more than a warning
-    failed, else COMPLETED.
+    failed, else COMPLETED. Then the tables are tidied, which changes nothing about the run.
     """
     status = _status(planned.run, ports)
     manifest = _manifest(planned, ports, seconds)
     _catalogue(planned.run.tenant, ports)
     ports.log.finish(planned.run, status, manifest=manifest.as_dict())
     if ports.maintenance is not None:
-        keeper = Upkeep(planned.run.tenant, ports.maintenance, ports.log)
-        if keeper.tidy(now=planned.run.started_at) != Tidied():
-            _catalogue(planned.run.tenant, ports)
+        _tidy(planned.run, ports.maintenance, ports, on_step)
     return manifest, status
+
+
+def _tidy(run: RunContext, maintenance: TableMaintenance, ports: RunPorts, on_step: OnStep) -> None:
+    try:
+        policy = upkeep_of(TenantDirectory(ports.postgres).config(run.tenant))
+        keeper = Upkeep(run.tenant, maintenance, ports.log, policy=policy)
+        done = keeper.tidy(now=run.started_at, on_step=on_step, failed=warned(run, ports.log))
+        if done != Tidied():
+            _catalogue(run.tenant, ports)
+    except Exception as error:  # noqa: BLE001 — the run has ended, whatever becomes of its upkeep
+        run_logger(run).warning("tidying_failed", error=f"{type(error).__name__}: {error}")
 
 
 def _status(run: RunContext, ports: RunPorts) -> RunStatus:
@@ -228,7 +242,7 @@ def run_tenant(
         if planned is None:
             return None
         seconds = execute(planned, ports, on_step=on_step, tell=tell)
-        return close_run(planned, ports, seconds=seconds)[0]
+        return close_run(planned, ports, seconds=seconds, on_step=on_step)[0]
 
 
 def run_bronze(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from features.embed import EmbeddingChoice
 from lakehouse.control.tenants import TenantConfig
+from lakehouse.data.maintenance import CHECKPOINT_EVERY, TidyPolicy
 from lakehouse.errors import ConfigurationError, InputError
 from lakehouse.tenancy import TenantContext
 from models.routing import RoutingPolicy
 from models.task import Task
 from pipelines.sla_terms import DEFAULT_DAYS, DEFAULT_TERMS, SlaTerms
+from pipelines.upkeep import UpkeepPolicy
 
 
 class _Strict(BaseModel):
@@ -60,12 +63,23 @@ class CostConfig(_Strict):
     per_compute_hour: float = Field(ge=0)
 
 
+class UpkeepConfig(_Strict):
+    """When tables are tidied; what is not named keeps its default."""
+
+    merge_files_below_mb: int = Field(default=64, ge=1, le=4096)
+    mergeable_files: int = Field(default=64, ge=1)
+    checkpoint_every: int = Field(default=CHECKPOINT_EVERY, ge=1, le=CHECKPOINT_EVERY)
+    retention_days: int = Field(default=30, ge=1)
+    runs_readable_days: int = Field(default=90, ge=1)
+
+
 class TenantConfigFile(_Strict):
     """The whole file. `embedding` is the packaged model where it is left out."""
 
     embedding: EmbeddingConfig | None = None
     sla: SlaConfig | None = None
     cost: CostConfig | None = None
+    upkeep: UpkeepConfig | None = None
     tasks: dict[str, TaskConfig] = Field(min_length=1)
 
 
@@ -103,6 +117,20 @@ def terms_of(config: TenantConfig | None) -> SlaTerms:
     if config is None or chosen is None:
         return DEFAULT_TERMS
     return SlaTerms({**DEFAULT_DAYS, **chosen.business_days}, config.version)
+
+
+def upkeep_of(config: TenantConfig | None) -> UpkeepPolicy:
+    """Return when the tenant's tables are tidied: as it says, else as `UpkeepPolicy` has it."""
+    chosen = None if config is None else _checked(config.values).upkeep
+    if chosen is None:
+        return UpkeepPolicy()
+    tidy = TidyPolicy(
+        target_bytes=chosen.merge_files_below_mb << 20,
+        mergeable_files=chosen.mergeable_files,
+        checkpoint_every=chosen.checkpoint_every,
+        retention=timedelta(days=chosen.retention_days),
+    )
+    return UpkeepPolicy(tidy, pinned_for=timedelta(days=chosen.runs_readable_days))
 
 
 def _task(name: str, config: TaskConfig, tenant: TenantContext, embedding: EmbeddingChoice) -> Task:

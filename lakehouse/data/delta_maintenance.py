@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -15,11 +15,13 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from lakehouse.data.maintenance import (
     Chore,
     DataFile,
+    OnChore,
     TableHealth,
     Tidied,
     TidyPolicy,
     due_chores,
     expired_entries,
+    unobserved,
 )
 from lakehouse.data.staging import STAGED_FOLDER
 from lakehouse.data.storage import LakeRoot, read_if_there
@@ -54,15 +56,20 @@ class DeltaTableMaintenance:
         *,
         pinned: Collection[int],
         policy: TidyPolicy = _DEFAULT,
+        on_chore: OnChore = unobserved,
     ) -> Tidied:
         """Do what is due; see `TableMaintenance.tidy`."""
-        chores, done = self.due(table, tenant, policy=policy), Tidied()
-        if Chore.COMPACT in chores:
-            done += self.compact(table, tenant, policy=policy)
-        if Chore.CHECKPOINT in chores:
-            done += self.checkpoint(table, tenant)
-        if Chore.VACUUM in chores:
-            done += self.vacuum(table, tenant, pinned=pinned, policy=policy)
+        due, done = self.due(table, tenant, policy=policy), Tidied()
+        chores: dict[Chore, Callable[[], Tidied]] = {
+            Chore.COMPACT: lambda: self.compact(table, tenant, policy=policy),
+            Chore.CHECKPOINT: lambda: self.checkpoint(table, tenant),
+            Chore.VACUUM: lambda: self.vacuum(table, tenant, pinned=pinned, policy=policy),
+        }
+        for chore, do in chores.items():
+            if chore in due:
+                on_chore("before", chore)
+                done += do()
+                on_chore("after", chore)
         return done
 
     def health(self, table: TableRef, tenant: TenantContext) -> TableHealth | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -151,6 +151,14 @@ def total(tidied: Iterable[Tidied]) -> Tidied:
     return sum(tidied, Tidied())
 
 
+OnChore = Callable[[str, Chore], None]
+"""Told "before" or "after", and what is about to be done or was. A test kills there."""
+
+
+def unobserved(moment: str, chore: Chore) -> None:
+    """Be an `OnChore` that does nothing."""
+
+
 class TableMaintenance(Protocol):
     """Chores of tenants' tables. None of them changes a row, and each may run beside writers.
 
@@ -171,8 +179,9 @@ class TableMaintenance(Protocol):
         *,
         pinned: Collection[int],
         policy: TidyPolicy = TidyPolicy(),
+        on_chore: OnChore = unobserved,
     ) -> Tidied:
-        """Do what is due."""
+        """Do what is due. Killed anywhere, no row is lost, and the next time does the rest."""
         ...
 
     def compact(

@@ -180,9 +180,10 @@ def vacuum(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete files and log entries older than 30 days that no version in use needs.
+    """Delete files and log entries that no version in use has needed for 30 days.
 
-    Kept is what the newest version needs, and what runs of the last 90 days read and wrote.
+    Kept is what the newest version needs, and what runs of the last 90 days read and wrote. Both
+    terms are the tenant's (`upkeep` in its configuration).
 
     Example: plata tables vacuum --all --tenant alcaldia-norte --dry-run
     """
@@ -210,6 +211,7 @@ def _maintain(
     from pipelines.bootstrap import open_platform
     from pipelines.catalogue import CONTRACTS, find_contract, refresh_catalogue, sql_name
     from pipelines.plan import RUN_KIND
+    from pipelines.tenant_config import upkeep_of
     from pipelines.upkeep import Upkeep
 
     if (table is None) is not all_:
@@ -218,10 +220,11 @@ def _maintain(
     contracts = list(CONTRACTS.values()) if table is None else [find_contract(table)]
     platform = open_platform()
     context = platform.tenant(tenant)
+    policy = upkeep_of(platform.tenants.config(context))
     with nullcontext() if dry_run else platform.runs.exclusive(context, RUN_KIND):
         done = {
             sql_name(contract.table): chore(
-                Upkeep(context, platform.maintenance, platform.runs, (contract,))
+                Upkeep(context, platform.maintenance, platform.runs, (contract,), policy)
             )
             for contract in contracts
         }

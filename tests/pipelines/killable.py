@@ -41,6 +41,7 @@ from lakehouse.control.runs import RunLog, TenantBusyError
 from lakehouse.control.tenants import TenantDirectory
 from lakehouse.data import storage
 from lakehouse.data.delta import DeltaTableStore
+from lakehouse.data.delta_maintenance import DeltaTableMaintenance
 from lakehouse.data.storage import FileStore, LakeRoot
 from lakehouse.data.tables import Layer
 from lakehouse.manifest import RunManifest
@@ -55,6 +56,7 @@ from pipelines.mapping import ColumnMapping
 from pipelines.run import RunPorts, run_tenant
 from pipelines.source_files import SourceFile
 from pipelines.steps import unobserved
+from pipelines.tenant_config import default_config
 from registry.errors import UnknownAliasError
 from registry.refs import ModelPackage, ModelRef, PromptRef, VersionInfo
 
@@ -321,6 +323,14 @@ def second_run(
     return run_tenant(NORTE, tasks(), ports_at(url, lake), at=SECOND, on_step=on_step)
 
 
+def tidying(url: str, lake: Path) -> RunPorts:
+    """Build the ports of a tenant whose tables are merged as soon as a file can go."""
+    ports = ports_at(url, lake)
+    upkeep = {"mergeable_files": 1, "checkpoint_every": 1}
+    TenantDirectory(ports.postgres).configure(NORTE, {**default_config(), "upkeep": upkeep})
+    return replace(ports, maintenance=DeltaTableMaintenance(LakeRoot(str(lake))))
+
+
 def copied(server: str, folder: Path, name: str) -> tuple[str, Path]:
     """Copy the prepared database and lake."""
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
@@ -475,7 +485,8 @@ class Life:
         deadline = time.monotonic() + 30
         while True:
             try:
-                second_run(self.url, self.lake, on_step)
+                ports = tidying(self.url, self.lake)
+                run_tenant(NORTE, tasks(), ports, at=SECOND, on_step=on_step)
             except TenantBusyError:
                 if time.monotonic() > deadline:
                     raise

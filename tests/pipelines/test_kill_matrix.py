@@ -24,8 +24,14 @@ LONG_SEEDS = range(2, 22)
 
 def points(places: list[str]) -> list[str]:
     """Every named point of a life. Between two writes nothing changes: `before` stands for both."""
-    own = [f"run {place}" for place in dict.fromkeys(places) if place.startswith("before")]
-    return [*INGEST, *TORN, *own, *(f"run {p}" for p in places if p.startswith("after consume"))]
+    ours = [place for place in dict.fromkeys(places) if "tidy/" not in place]
+    own = [f"run {place}" for place in ours if place.startswith("before")]
+    return [*INGEST, *TORN, *own, *(f"run {p}" for p in ours if p.startswith("after consume"))]
+
+
+def tidying(places: list[str]) -> list[str]:
+    """Every named point of the upkeep after a run. A life reaches one: the run is over by then."""
+    return [f"run {place}" for place in places if "tidy/" in place]
 
 
 def require_every_line_once(killable: ModuleType, url: str, lake: Path, seed: int) -> None:
@@ -75,8 +81,9 @@ def test_a_life_killed_all_along_leaves_what_an_unkilled_one_leaves(
     whole, kill = compare(killable, server, prepared, "short", 1)
     chosen = points(whole.places)
     assert len(chosen) >= 30
-    first = len(INGEST) + len(TORN)
-    kill("some", [*chosen[:first], *chosen[first::3]])
+    first, upkeep = len(INGEST) + len(TORN), tidying(whole.places)
+    assert {point.rsplit("/", 1)[1] for point in upkeep} == {"compact", "checkpoint", "vacuum"}
+    kill("some", [*chosen[:first], *chosen[first::3], upkeep[len(upkeep) // 2]])
 
 
 @pytest.mark.stress
@@ -87,6 +94,7 @@ def test_over_many_seeds_each_point_alone_and_all_together(
 ) -> None:
     whole, kill = compare(killable, server, prepared, f"long-{seed}", seed)
     chosen = points(whole.places)
-    kill("every", chosen)
-    for number, point in enumerate(random.Random(seed).sample(chosen, 12)):
+    upkeep, draw = tidying(whole.places), random.Random(seed)
+    kill("every", [*chosen, draw.choice(upkeep)])
+    for number, point in enumerate(draw.sample([*chosen, *upkeep], 12)):
         kill(f"alone-{number}", [point])

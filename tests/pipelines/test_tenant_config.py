@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 
 from features.embed import EMBEDDING_MODEL, QUERY_PROMPT, EmbeddingChoice
 from lakehouse.control.tenants import TenantConfig
+from lakehouse.data.maintenance import TidyPolicy
 from lakehouse.errors import ConfigurationError
 from lakehouse.tenancy import TenantContext
 from pipelines.sla_terms import SlaTerms
-from pipelines.tenant_config import default_config, tasks_of, terms_of
+from pipelines.tenant_config import default_config, tasks_of, terms_of, upkeep_of
+from pipelines.upkeep import UpkeepPolicy
 
 NORTE = TenantContext.parse("norte")
 
@@ -63,3 +67,18 @@ def test_a_term_that_is_not_a_number_of_days_is_refused(days: float) -> None:
     values = {**default_config(), "sla": {"business_days": {"queja": days}}}
     with pytest.raises(ConfigurationError, match=r"sla\.business_days\.queja"):
         terms_of(TenantConfig(1, values))
+
+
+def test_upkeep_is_as_the_tenant_says_and_else_as_by_default() -> None:
+    assert upkeep_of(None) == upkeep_of(TenantConfig(1, default_config())) == UpkeepPolicy()
+    said = {"retention_days": 7, "checkpoint_every": 10, "runs_readable_days": 14}
+    policy = upkeep_of(TenantConfig(2, {**default_config(), "upkeep": said}))
+    assert policy == UpkeepPolicy(
+        TidyPolicy(checkpoint_every=10, retention=timedelta(days=7)), pinned_for=timedelta(days=14)
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"retention_days": 0}, {"checkpoint_every": 51}, {"vacuum": 1}])
+def test_upkeep_that_would_take_what_readers_need_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigurationError, match=f"upkeep.{next(iter(wrong))}"):
+        upkeep_of(TenantConfig(1, {**default_config(), "upkeep": wrong}))
