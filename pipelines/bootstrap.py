@@ -185,9 +185,10 @@ class Platform:
     @cached_property
     def events(self) -> RunEvents:
         """Where runs are told of."""
-        from pipelines.openlineage_events import EventPorts, open_events
+        from pipelines.openlineage_events import EventPorts, Served, open_events
 
-        ports = EventPorts(self.store, self.landings, self.runs)
+        served = Served.at(self.endpoints.postgres_url)
+        ports = EventPorts(self.store, self.landings, self.runs, served)
         return open_events(self.settings.lake, self.home / "openlineage", ports)
 
     @cached_property

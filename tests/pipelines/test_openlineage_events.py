@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -10,19 +11,21 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
+import pyarrow as pa
 import pytest
 from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
 from openlineage.client.serde import Serde
 
-from contracts.tables import KPI_VOLUME_DAILY, TICKETS
+from contracts.tables import EMBEDDINGS, GOLD, KPI_VOLUME_DAILY, TICKETS
 from lakehouse.control.tenants import TenantDirectory
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
+from pipelines.dataflow import FLOWS, StepFlow
 from pipelines.ingest import RawStore, ingest
-from pipelines.openlineage_events import EventPorts, OpenLineageEvents, open_events
+from pipelines.openlineage_events import EventPorts, OpenLineageEvents, Served, open_events
 from pipelines.run import RunPorts, Step, run_tenant
 from pipelines.run_events import Deferred, Silent
 from pipelines.source_files import SourceFile
@@ -34,6 +37,13 @@ WORDS = "Cobro repetido en la factura"
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG", "OPENLINEAGE_DISABLED"):
         monkeypatch.delenv(name, raising=False)
+
+
+SERVED = Served.at("postgresql://ana:secreto@db.example:5433/plata")
+
+
+def event_ports(ports: RunPorts) -> EventPorts:
+    return EventPorts(ports.store, ports.landings, ports.log, SERVED)
 
 
 class Town:
@@ -50,10 +60,9 @@ class Town:
         ingest(file, self.tenant, source="sim", mapping=None, raw=raw, at=killable.FIRST)
 
     def events_to(self, *, send: bool) -> OpenLineageEvents:
-        ports = EventPorts(self.ports.store, self.ports.landings, self.ports.log)
-        return OpenLineageEvents(
-            str(self.folder / "lake"), self.folder / "openlineage", ports, send=send
-        )
+        folder, ports = self.folder / "openlineage", event_ports(self.ports)
+        self.events = OpenLineageEvents(str(self.folder / "lake"), folder, ports, send=send)
+        return self.events
 
     def run(self, events: Any) -> None:
         ports = replace(self.ports, events=events)
@@ -63,8 +72,27 @@ class Town:
         )
 
     def kept(self) -> list[dict[str, Any]]:
-        (file,) = (self.folder / "openlineage" / self.tenant.tenant_id).iterdir()
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        """The events of the one run that was told of."""
+        self.events.flush(30)
+        (file,) = set(self._folder().iterdir()) - {self._datasets()}
+        return self._read(file)
+
+    def datasets(self) -> dict[str, dict[str, Any]]:
+        """What was told of each dataset, by name; nothing is told twice."""
+        self.events.flush(30)
+        told = [event["dataset"] for event in self._read(self._datasets())]
+        assert len({dataset["name"] for dataset in told}) == len(told)
+        return {dataset["name"]: dataset for dataset in told}
+
+    def _folder(self) -> Path:
+        return self.folder / "openlineage" / self.tenant.tenant_id
+
+    def _datasets(self) -> Path:
+        return self._folder() / "datasets.jsonl.gz"
+
+    def _read(self, file: Path) -> list[dict[str, Any]]:
+        with gzip.open(file, "rt", encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
 
 
 @pytest.fixture
@@ -89,19 +117,59 @@ def test_every_step_starts_and_completes_under_one_parent_with_exact_versions(to
     head = town.ports.store.head(TICKETS.table, town.tenant)
     assert head is not None
     assert tickets["facets"]["version"]["datasetVersion"] == str(head.version)
-    written = dataset(end_of("silver", events)["outputs"], "silver/tickets")
-    named = [field["name"] for field in written["facets"]["schema"]["fields"]]
+    raw = dataset(end_of("bronze", events)["inputs"], "raw/pqrs")
+    assert raw["inputFacets"]["inputStatistics"]["rowCount"] == 3
+
+
+def test_served_gold_is_told_beside_the_lakes_by_its_address_without_who_logs_in(
+    town: Town,
+) -> None:
+    town.run(town.events_to(send=False))
+    gold = end_of("gold", town.kept())
+    served = dataset(gold["outputs"], "plata.gold.kpi_volume_daily")
+    assert served["namespace"] == "postgres://db.example:5433"
+    assert "secreto" not in json.dumps(gold)
+    assert len(gold["outputs"]) == 2 * len(GOLD)
+
+
+def test_what_a_table_is_and_is_made_of_is_told_once_for_all_runs(town: Town) -> None:
+    town.run(town.events_to(send=False))
+    told = town.datasets()
+    named = [field["name"] for field in told["silver/tickets"]["facets"]["schema"]["fields"]]
     assert named == TICKETS.schema.names
-    volume = dataset(gold["outputs"], "gold/kpi_volume_daily")
-    columns = volume["facets"]["columnLineage"]["fields"]
+    columns = told["gold/kpi_volume_daily"]["facets"]["columnLineage"]["fields"]
     assert {source["name"] for source in columns["pqrs_type"]["inputFields"]} == {
         "silver/labels",
         "silver/classifications",
         "silver/tickets",
     }
     assert set(columns) <= set(KPI_VOLUME_DAILY.schema.names)
-    raw = dataset(end_of("bronze", events)["inputs"], "raw/pqrs")
-    assert raw["inputFacets"]["inputStatistics"]["rowCount"] == 3
+    for step in ("silver", "gold"):
+        for each in end_of(step, town.kept())["outputs"]:
+            assert set(each.get("facets", ())) <= {"version"}
+    second = RunContext.begin(town.tenant, kind="run", at=town.killable.SECOND)
+    events = town.events_to(send=False)
+    with events.step(second, "silver"):
+        pass
+    assert town.datasets() == told
+
+
+def test_a_table_whose_shape_changed_is_told_again(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = town.events_to(send=False)
+    run = RunContext.begin(town.tenant, kind="run", at=town.killable.FIRST)
+    with events.step(run, "embeddings"):
+        pass
+    assert list(town.datasets()) == ["silver/embeddings"]
+    wider = replace(EMBEDDINGS, schema=EMBEDDINGS.schema.append(pa.field("x", pa.string())))
+    flow = replace(FLOWS["embeddings"], writes=(wider,))
+    monkeypatch.setitem(cast(dict[str, StepFlow], FLOWS), "embeddings", flow)
+    with events.step(run, "embeddings"):
+        pass
+    assert events.flush(30)
+    with gzip.open(town._datasets(), "rt", encoding="utf-8") as lines:
+        assert len(list(lines)) == 2
 
 
 def test_checks_are_told_with_what_was_found(town: Town) -> None:
@@ -126,7 +194,10 @@ def test_an_endpoint_receives_what_the_file_keeps(
     events = town.events_to(send=True)
     town.run(events)
     assert events.flush(10)
-    assert {key(event) for event in server.received} == {key(event) for event in town.kept()}
+    ran = [event for event in server.received if "run" in event]
+    assert {key(event) for event in ran} == {key(event) for event in town.kept()}
+    described = {event["dataset"]["name"] for event in server.received if "dataset" in event}
+    assert described == set(town.datasets())
     assert {event["producer"] for event in server.received} == {town.kept()[0]["producer"]}
 
 
@@ -191,7 +262,7 @@ def test_events_are_opened_at_the_first_step_and_once(town: Town) -> None:
 
 
 def test_nothing_is_told_where_it_is_disabled(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    ports = EventPorts(town.ports.store, town.ports.landings, town.ports.log)
+    ports = event_ports(town.ports)
     assert isinstance(open_events("/lake", town.folder, ports), OpenLineageEvents)
     monkeypatch.setenv("OPENLINEAGE_DISABLED", "true")
     assert isinstance(open_events("/lake", town.folder, ports), Silent)
