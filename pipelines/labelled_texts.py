@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class LabelsFile:
     text_column: str = "text"
     label_column: str = "label"
     note: str = ""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Columns that are read besides, by what they are to be called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class LabelledTexts:
     """Distinct texts, and the position of each one's label in the task.
 
     `repeated` rows were dropped because their text was there already, `blank` ones because they
-    had no text or no label.
+    had no text or no label. `beside` has what the file's columns of that name say of each text,
+    empty where they say nothing.
     """
 
     texts: tuple[str, ...]
@@ -45,24 +48,42 @@ class LabelledTexts:
     sha256: str
     repeated: int
     blank: int
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_labelled(file: LabelsFile, task: Task) -> LabelledTexts:
+    """Read what a model is to be trained on. Raises `InputError` where there is too little."""
+    found = read_labels(file, task)
+    _require_enough(found.truth, file, task)
+    return found
+
+
+def read_labels(file: LabelsFile, task: Task) -> LabelledTexts:
     """Read and check. A label may be written as stored or as reviewers read it."""
     source = SourceFile.find(file.path)
     sha256 = source.digest()
     _require_columns(source, file)
-    texts, labels, blank = _pairs(source, file)
-    truth = _positions(labels, file, task)
-    kept = first_of_each(texts)
-    distinct = tuple(text for text, keep in zip(texts, kept, strict=True) if keep)
-    _require_enough(truth[kept], file, task)
-    return LabelledTexts(distinct, truth[kept], sha256, int((~kept).sum()), blank)
+    rows, blank = _rows(source, file)
+    truth = _positions([label for _, label, _ in rows], file, task)
+    kept = first_of_each([text for text, _, _ in rows])
+    distinct = [row for row, keep in zip(rows, kept, strict=True) if keep]
+    return LabelledTexts(
+        texts=tuple(text for text, _, _ in distinct),
+        truth=truth[kept],
+        sha256=sha256,
+        repeated=int((~kept).sum()),
+        blank=blank,
+        beside={
+            name: tuple(values[place] for _, _, values in distinct)
+            for place, name in enumerate(file.beside)
+        },
+    )
 
 
 def _require_columns(source: SourceFile, file: LabelsFile) -> None:
     have = source.columns()
-    options = (("--text-column", file.text_column), ("--label-column", file.label_column))
+    options = [("--text-column", file.text_column), ("--label-column", file.label_column)]
+    options += [("--slice", column) for column in file.beside.values()]
     for option, name in options:
         if name not in have:
             msg = (
@@ -72,9 +93,11 @@ def _require_columns(source: SourceFile, file: LabelsFile) -> None:
             raise InputError(msg)
 
 
-def _pairs(source: SourceFile, file: LabelsFile) -> tuple[list[str], list[str], int]:
-    texts: list[str] = []
-    labels: list[str] = []
+def _rows(
+    source: SourceFile, file: LabelsFile
+) -> tuple[list[tuple[str, str, tuple[str, ...]]], int]:
+    """Return text, label and what stands beside them of the rows that have both; count the rest."""
+    rows: list[tuple[str, str, tuple[str, ...]]] = []
     blank = 0
     for number, record in enumerate(source.records(), start=1):
         if isinstance(record, bytes):
@@ -82,11 +105,11 @@ def _pairs(source: SourceFile, file: LabelsFile) -> tuple[list[str], list[str], 
             raise InputError(msg)
         text, label = _value(record, file.text_column), _value(record, file.label_column)
         if text and label:
-            texts.append(text)
-            labels.append(label)
+            beside = tuple(_value(record, column) for column in file.beside.values())
+            rows.append((text, label, beside))
         else:
             blank += 1
-    return texts, labels, blank
+    return rows, blank
 
 
 def _value(record: Mapping[str, Any], column: str) -> str:

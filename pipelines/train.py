@@ -36,6 +36,7 @@ from models.cards import Account, model_card
 from models.classifier import Classifier, best
 from models.evaluation import Evaluation, evaluate
 from models.folder import REFERENCE_FILE, read_config
+from models.learned import write_learned
 from models.rules import RULES_FILE, default_rules, save_rules
 from models.splitting import held_out
 from models.task import Task
@@ -246,6 +247,7 @@ def _registered(model: Classifier, account: Account, part: _Part, registry: Regi
         save_linear(model, folder, space=account.space)
         reference = _reference(model, part.judged)
         pq.write_table(reference, folder / REFERENCE_FILE, compression="zstd")
+        write_learned(folder, part.learned["text"].to_pylist())
         draw_confusion(evaluation, account.task.titles, picture)
         return registry.register_model(
             ModelPackage(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from registry.errors import ArtifactError, UnknownAliasError, UnknownVersionError
+from registry.experiments import EvaluationRun
 from registry.refs import (
     CHAMPION,
     ModelPackage,
@@ -81,6 +82,7 @@ class MemoryRegistry:
         self._models: _Shelf[ModelRef] = _Shelf("model")
         self._prompts: _Shelf[PromptRef] = _Shelf("prompt")
         self._templates: dict[PromptRef, str] = {}
+        self.evaluations: list[EvaluationRun] = []
 
     def resolve_model(self, name: str, alias: str = CHAMPION) -> ModelRef:
         """Return the version an alias means now."""
@@ -144,6 +146,11 @@ class MemoryRegistry:
     def prompts(self) -> Sequence[VersionInfo]:
         """Every version of every prompt, newest first within a name."""
         return self._prompts.listed()
+
+    def log_evaluation(self, run: EvaluationRun) -> str:
+        """Keep it in `evaluations`; its pictures are gone when the caller's folder is."""
+        self.evaluations.append(run)
+        return f"memory:/{run.experiment}/{len(self.evaluations)}"
 
     def _place(self, model: ModelRef) -> Path:
         return Path(self._folder.name) / model.name / model.version

@@ -23,6 +23,7 @@ from mlflow.entities import (
     Dataset,
     DatasetInput,
     InputTag,
+    LoggedModelInput,
     LoggedModelOutput,
     Metric,
     Param,
@@ -42,6 +43,7 @@ from registry.errors import (
     UnknownAliasError,
     UnknownVersionError,
 )
+from registry.experiments import EvaluationRun
 from registry.refs import (
     CHAMPION,
     ModelPackage,
@@ -188,6 +190,44 @@ class MlflowRegistry:
             names = sorted(prompt.name for prompt in _pages(self._client.search_prompts))
             return [info for name in names for info in self._prompt_infos(name)]
 
+    def log_evaluation(self, run: EvaluationRun) -> str:
+        """Log a run of the experiment, tied to the model it judged."""
+        with self._translated():
+            experiment = self._experiment(run.experiment)
+            tags = {
+                "mlflow.note.content": _shortened(run.summary),
+                "plata.kind": "evaluation",
+                "plata.model": run.model.uri,
+            }
+            run_id = str(
+                self._client.create_run(experiment, run_name=run.name, tags=tags).info.run_id
+            )
+            now = int(datetime.now(UTC).timestamp() * 1000)
+            self._client.log_batch(
+                run_id,
+                metrics=[Metric(name, value, now, 0) for name, value in run.metrics.items()],
+                params=[Param(name, value) for name, value in run.parameters.items()],
+            )
+            self._log_data(run_id, run.data, context="evaluation")
+            self._tie(run_id, run.model)
+            self._log_report(run_id, run)
+            self._client.set_terminated(run_id)
+        return f"{self._url}/#/experiments/{experiment}/runs/{run_id}"
+
+    def _tie(self, run_id: str, model: ModelRef) -> None:
+        """Say which logged model the run judged, so that each page leads to the other."""
+        version = self._found(lambda: self._client.get_model_version(model.name, model.version))
+        if version is not None and (model_id := _model_id(version)):
+            self._client.log_inputs(run_id, models=[LoggedModelInput(model_id)])
+
+    def _log_report(self, run_id: str, run: EvaluationRun) -> None:
+        with tempfile.TemporaryDirectory(prefix="plata-evaluation-") as made:
+            folder = Path(made)
+            (folder / "evaluation.md").write_text(run.summary, encoding="utf-8")
+            (folder / "evaluation.json").write_text(run.report, encoding="utf-8")
+            _copy_figures(run.figures, folder)
+            self._client.log_artifacts(run_id, str(folder))
+
     # What a registered model is made of
 
     def _log(self, package: ModelPackage, digest: str) -> tuple[str, str]:
@@ -207,7 +247,7 @@ class MlflowRegistry:
             model_type=package.family,
         )
         self._log_numbers(run_id, model.model_id, package, digest)
-        self._log_data(run_id, package)
+        self._log_data(run_id, package.data, context="training")
         self._log_files(run_id, model.model_id, package)
         self._client.finalize_logged_model(model.model_id, "READY")
         self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
@@ -224,18 +264,18 @@ class MlflowRegistry:
         tags = [RunTag(name, value) for name, value in _tags(package, digest).items()]
         self._client.log_batch(run_id, metrics=metrics, params=params, tags=tags)
 
-    def _log_data(self, run_id: str, package: ModelPackage) -> None:
-        if not package.data:
+    def _log_data(self, run_id: str, data: Mapping[str, str], *, context: str) -> None:
+        if not data:
             return
-        described = {k: v for k, v in package.data.items() if k not in ("name", "digest")}
+        described = {k: v for k, v in data.items() if k not in ("name", "digest")}
         dataset = Dataset(
-            name=package.data.get("name", "training data")[:500],
-            digest=package.data.get("digest", "")[:36],
+            name=data.get("name", f"{context} data")[:500],
+            digest=data.get("digest", "")[:36],
             source_type="local",
-            source=json.dumps({"uri": package.data.get("name", "")}),
-            profile=json.dumps(dict(package.data), ensure_ascii=False, default=str),
+            source=json.dumps({"uri": data.get("name", "")}),
+            profile=json.dumps(dict(data), ensure_ascii=False, default=str),
         )
-        tags = [InputTag("mlflow.data.context", "training")]
+        tags = [InputTag("mlflow.data.context", context)]
         tags += [InputTag(f"plata.{name}", value[:500]) for name, value in described.items()]
         self._client.log_inputs(run_id, [DatasetInput(dataset, tags)])
 
@@ -244,9 +284,7 @@ class MlflowRegistry:
         with tempfile.TemporaryDirectory(prefix="plata-model-") as made:
             folder = Path(made)
             (folder / "card.md").write_text(package.card, encoding="utf-8")
-            for name, picture in package.figures.items():
-                (folder / "figures").mkdir(exist_ok=True)
-                shutil.copyfile(picture, folder / "figures" / name)
+            _copy_figures(package.figures, folder)
             self._client.log_artifacts(run_id, str(folder))
             _write_model_file(folder, run_id, model_id, package)
             _link(package.folder, folder / _FILES)
@@ -462,6 +500,12 @@ def _shortened(card: str) -> str:
         return card
     kept = card[:_LONGEST_DESCRIPTION].rsplit("\n", 1)[0]
     return f"{kept}\n\n… (the whole card is the artifact card.md)"
+
+
+def _copy_figures(figures: Mapping[str, Path], folder: Path) -> None:
+    for name, picture in figures.items():
+        (folder / "figures").mkdir(exist_ok=True)
+        shutil.copyfile(picture, folder / "figures" / name)
 
 
 def _write_model_file(folder: Path, run_id: str, model_id: str, package: ModelPackage) -> None:

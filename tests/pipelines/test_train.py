@@ -19,6 +19,7 @@ from lakehouse.errors import InputError
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from models.folder import read_config
+from models.learned import LEARNED_FILE, learned, read_learned
 from models.routing import RoutingPolicy
 from models.steps import classify_step
 from models.task import Task
@@ -31,7 +32,7 @@ from pipelines.train import (
     register_zero_shot_prompt,
     train,
 )
-from registry.errors import PromptError, UnknownAliasError
+from registry.errors import ArtifactError, PromptError, UnknownAliasError
 from registry.memory import MemoryRegistry
 
 NORTE = TenantContext.parse("norte")
@@ -76,8 +77,8 @@ def write_csv(path: Path, rows: Iterable[tuple[str, str]]) -> Path:
     return path
 
 
-def file_of(path: Path, **changes: str) -> LabelsFile:
-    return LabelsFile(path, "texto", "tema", **changes)
+def file_of(path: Path, note: str = "") -> LabelsFile:
+    return LabelsFile(path, "texto", "tema", note)
 
 
 def test_the_winner_is_registered_as_it_was_measured(
@@ -109,6 +110,23 @@ def test_the_reference_for_drift_holds_no_text(registry: MemoryRegistry, tmp_pat
     assert pa.string() not in [
         field.type for field in reference.schema if field.name != "predicted_label"
     ]
+
+
+def test_a_model_tells_which_texts_it_learned_from_and_holds_none_of_them(
+    registry: MemoryRegistry, tmp_path: Path
+) -> None:
+    path = write_csv(tmp_path / "etiquetas.csv", labelled())
+    report = train(file_of(path), TASK, RUN, registry=registry)
+    folder = registry.fetch(report.model)
+    digests = read_learned(folder)
+    assert digests is not None
+    texts = [text for text, _ in labelled()]
+    assert int(learned(texts, digests).sum()) == report.trained_on
+    assert learned([text.upper() for text in texts], digests).sum() == report.trained_on
+    assert not learned(["Otro texto"], digests).any()
+    (folder / LEARNED_FILE).write_bytes(b"no")
+    with pytest.raises(ArtifactError, match=LEARNED_FILE):
+        read_learned(folder)
 
 
 def test_training_again_on_the_same_file_measures_the_same(
