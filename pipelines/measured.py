@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lakehouse.control.evaluations import EvaluationLog
 from lakehouse.tenancy import TenantContext
-from models.folder import read_config
+from models.folder import EMBEDDING, family_of, read_config
 from models.gates import Measures, TaskContract, TaskMeasures, contract_changes
 from registry.bundles import Bundle, TaskPins
 from registry.refs import Registry
@@ -40,19 +40,17 @@ def measures_of(
         tasks=tuple(measured),
         unmeasured=tuple(unmeasured),
         contract_changes=contract_changes(
-            [_contract(pins, champion, registry) for pins in champion.tasks],
-            [_contract(pins, challenger, registry) for pins in challenger.tasks],
+            [_contract(pins, registry) for pins in champion.tasks],
+            [_contract(pins, registry) for pins in challenger.tasks],
         ),
         asked_by=asked_by,
         approved_by=approved_by,
     )
 
 
-def _contract(pins: TaskPins, bundle: Bundle, registry: Registry) -> TaskContract:
-    """Say what the task promises; a folder that names no inputs is one of ours, and reads ours."""
-    if pins.champion == bundle.embedding:
-        return TaskContract(pins.task, pins.labels, pins.text_field, ("text", "embedding"))
-    config = read_config(registry.fetch(pins.champion))
-    return TaskContract(
-        pins.task, pins.labels, pins.text_field, tuple(config.get("inputs", ("text",)))
-    )
+def _contract(pins: TaskPins, registry: Registry) -> TaskContract:
+    """Say what the task promises; a folder that names no inputs reads what every run has."""
+    folder = registry.fetch(pins.champion)
+    config = {} if family_of(folder) == EMBEDDING else read_config(folder)
+    inputs = tuple(config.get("inputs", ("text",)))
+    return TaskContract(pins.task, pins.labels, pins.text_field, inputs)

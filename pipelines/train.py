@@ -60,7 +60,7 @@ Tell = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is (0: not known)."""
 
 
-def _untold(what: str, done: int, total: int) -> None:
+def say_nothing(what: str, done: int, total: int) -> None:
     """Be a `Tell` that does nothing."""
 
 
@@ -93,7 +93,7 @@ def train(
     *,
     registry: Registry,
     cluster: Cluster | None = None,
-    tell: Tell = _untold,
+    tell: Tell = say_nothing,
 ) -> TrainingReport:
     """Train, compare and register; the new version gets no alias: promoting is a decision.
 
