@@ -87,10 +87,11 @@ def vectors_of(answers: pa.Table, tenant: TenantContext, store: TableStore) -> p
 
 def asked_text(words: pa.Table, text_field: str) -> pa.ChunkedArray:
     """Return the text a model read, as the task's `text_field` says."""
+    text = words["text"].cast(pa.string())
     if text_field == "text":
-        return words["text"]
-    subject = pc.fill_null(words["subject"], "")
-    return pc.utf8_trim_whitespace(pc.binary_join_element_wise(subject, words["text"], "\n"))
+        return text
+    subject = pc.fill_null(words["subject"].cast(pa.string()), "")
+    return pc.utf8_trim_whitespace(pc.binary_join_element_wise(subject, text, "\n"))
 
 
 def _read(

@@ -140,20 +140,22 @@ class Enricher:
     def ask(self, questions: pa.Table, task: TaskPins, *, progress: Progress = untold) -> pa.Table:
         """Return the champion's answers to ticket_id, text (as the task asks it) and embedding.
 
-        In the order of the questions; see `models.classifier.answers`. Writes nothing.
+        In the order of the questions; see `models.classifier.answers`. `fallback_reason` says why
+        the baseline answered, where it did. Writes nothing.
         """
         champion = next(voice for voice in self._voices(task) if voice.tier == CHAMPION)
-        return self._asked(questions, champion, progress)
-
-    def decide(self, tickets: pa.Array, scores: pa.Array, task: TaskPins) -> pa.Array:
-        """Route the champion's scores, and draw the tickets that are checked all the same."""
-        return with_audit(
-            RoutingPolicy(task.accept_at).decide(scores),
-            tickets,
-            task=task.task,
-            seed=self.bundle.seed,
-            share=task.audit_share,
-        )
+        said = self._asked(questions, champion, progress).combine_chunks()
+        silent = pc.is_null(said["predicted_label"]).combine_chunks()
+        reasons = pc.if_else(silent, said["explanation"], None)
+        if pc.any(silent).as_py():
+            instead = self._asked(questions.filter(silent), champion.fallback, untold)
+            for place, field in enumerate(said.schema):
+                own, other = said[field.name].combine_chunks(), instead[field.name].combine_chunks()
+                if field.name == "explanation":
+                    other = pc.binary_join_element_wise(_SILENT, other, " ")
+                filled = pc.replace_with_mask(own, silent, other.cast(field.type))
+                said = said.set_column(place, field, filled)
+        return said.append_column("fallback_reason", reasons)
 
     def index(self, index: EmbeddingIndex, due: pa.Table, *, progress: Progress = untold) -> None:
         """Copy the run's vectors to the index, with the champion's answer to the first task."""
@@ -319,7 +321,8 @@ class Enricher:
     ) -> pa.Array | str:
         if voice.tier != CHAMPION:
             return Decision.NONE.value
-        return self.decide(tickets.combine_chunks(), scores.combine_chunks(), voice.task)
+        flat = tickets.combine_chunks(), scores.combine_chunks()
+        return decided(*flat, voice.task, seed=self.bundle.seed)
 
     def _fence(self, rows: pa.Table) -> dict[str, Any]:
         return {
@@ -348,6 +351,17 @@ class Enricher:
 
     def _own(self, contract: Contract, columns: list[str]) -> pa.Table:
         return own_rows(self.store, contract, self.run, columns=columns)
+
+
+def decided(tickets: pa.Array, scores: pa.Array, task: TaskPins, *, seed: int) -> pa.Array:
+    """Route a champion's scores, and draw the tickets that a person checks all the same."""
+    return with_audit(
+        RoutingPolicy(task.accept_at).decide(scores),
+        tickets,
+        task=task.task,
+        seed=seed,
+        share=task.audit_share,
+    )
 
 
 _VOICE_KEY = ["task", "model_name", "model_version", "prompt_name", "prompt_version"]

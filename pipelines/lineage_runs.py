@@ -14,7 +14,7 @@ from contracts.tables import LABELS, SILVER
 from lakehouse.control.runs import RunRecord
 from lakehouse.data.tables import TableStore
 from pipelines.dataflow import FLOWS, RAW, StepFlow
-from pipelines.plan import RUN_KIND
+from pipelines.plan import REENRICH_KIND, RUN_KIND
 from pipelines.run import GOLD_KIND, Step
 
 Versions = Mapping[str, int | None]
@@ -46,6 +46,10 @@ class RunLineage:
     counts: Mapping[str, int]
 
 
+_LEAVE_SILVER = (RUN_KIND, REENRICH_KIND)
+"""Kinds of runs whose Gold is of Silver as they left it themselves."""
+
+
 def counted_from(record: RunRecord, store: TableStore) -> Versions:
     """Return the versions of Silver that a run's Gold was counted from.
 
@@ -58,7 +62,7 @@ def counted_from(record: RunRecord, store: TableStore) -> Versions:
     labels = {str(LABELS.table): planned.get(str(LABELS.table))}
     own = labels if record.kind == RUN_KIND else {}
     if record.manifest is not None:
-        left = record.manifest["outputs" if record.kind == RUN_KIND else "inputs"]
+        left = record.manifest["outputs" if record.kind in _LEAVE_SILVER else "inputs"]
         return {**left, **own}
     heads = {c: store.head(c.table, record.run.tenant) for c in SILVER}
     versions = {str(c.table): None if head is None else head.version for c, head in heads.items()}

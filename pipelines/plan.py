@@ -28,6 +28,8 @@ from registry.bundles import Bundle, TaskPins
 from registry.refs import BASELINE, ModelRef, PromptRef, Registry
 
 RUN_KIND = "run"
+REENRICH_KIND = "reenrich"
+"""Work on the past, aside; it may be published as a run of its own."""
 
 _REMEMBERED_RUNS = 10_000
 

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from distributed import LocalCluster
+
+from contracts.contract import Contract
+from contracts.tables import GOLD
+from lakehouse.compute.batches import Step
+from lakehouse.data.duckdb_query import DuckDbEngine
+from pipelines.enrich import ModelSteps
+from pipelines.gold import Figures
+from pipelines.plan import plan_enrichment
+from pipelines.reenrich import carry_out
+from pipelines.reenrich_plan import Reenrich, Request, begin, plan_reenrich
+from pipelines.run import RunPorts
+from registry.bundles import Bundle
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +46,107 @@ def prepared(killable: ModuleType, server: str, tmp_path_factory: pytest.TempPat
 def whole(killable: ModuleType, server: str, prepared: Path) -> Any:
     """A run that nobody killed; see `killable.Whole`."""
     return killable.whole_run(server, prepared, "whole")
+
+
+@pytest.fixture(scope="session")
+def workers() -> Iterator[LocalCluster]:
+    """Real Dask workers, processes of their own, to be scaled."""
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
+TICKETS = 50
+ENGINE = DuckDbEngine()
+
+
+@dataclass
+class Place:
+    """A tenant's lake and database, and what was asked of models there."""
+
+    kit: ModuleType
+    url: str
+    lake: Path
+    asked: list[str] = field(default_factory=list)
+    embedded: list[str] = field(default_factory=list)
+
+    @property
+    def ports(self) -> RunPorts:
+        ports: RunPorts = self.kit.ports_at(self.url, self.lake, self._models())
+        return ports
+
+    def _models(self) -> ModelSteps:
+        def embed(folder: str, template: str) -> Step:
+            step = self.kit.quick_embed(folder, template)
+            return lambda rows: self._noted(self.embedded, rows, step)
+
+        def classify(folder: str, labels: list[str], template: str | None = None) -> Step:
+            step = self.kit.quick_classify(folder, labels, template)
+            return lambda rows: self._noted(self.asked, rows, step)
+
+        # A step is kept by the name of what made it: a place's own must not be another's.
+        embed.__qualname__ = classify.__qualname__ = str(self.lake)
+        return ModelSteps(embed=embed, classify=classify)
+
+    @staticmethod
+    def _noted(where: list[str], rows: pa.Table, step: Step) -> pa.Table:
+        where.extend(rows["text"].to_pylist())
+        return step(rows)
+
+    def champion(self, version: str = "2") -> Bundle:
+        """Return the bundle the runs used, or one whose champions are of another version."""
+        found = plan_enrichment(self.kit.tasks(), self.ports.registry, seed=20260101)
+        tasks = tuple(
+            replace(task, champion=replace(task.champion, version=version)) for task in found.tasks
+        )
+        return replace(found, tasks=tasks)
+
+    def plan(
+        self, bundle: Bundle, as_of: str = "now", *, publish: bool = False, **more: Any
+    ) -> Any:
+        request = Request(as_of, bundle, **more)
+        return plan_reenrich(request, self.kit.NORTE, self.ports, publish=publish)
+
+    def do(self, plan: Any, hours: int = 1, **how: Any) -> Reenrich:
+        at = self.kit.SECOND + timedelta(hours=hours)
+        return carry_out(begin(plan, self.kit.NORTE, self.ports, at=at), self.ports, ENGINE, **how)
+
+    def rows(self, contract: Contract) -> pa.Table:
+        found = self.ports.store.scan(contract.table, self.kit.NORTE)
+        return contract.empty() if found is None else found
+
+    def figures(self) -> Figures:
+        """Return Gold as the newest run counted it, leaving out what tells the runs apart."""
+        newest = self.ports.log.recent(self.kit.NORTE, limit=1)[0].run.run_id
+        return {c: self.rows(c).filter(pc.equal(self.rows(c)["run_id"], newest)) for c in GOLD}
+
+
+@pytest.fixture(scope="session")
+def base(killable: ModuleType, server: str, prepared: Path) -> tuple[str, Path]:
+    url, lake = killable.copied(server, prepared, "re_base")
+    ports = killable.ports_at(url, lake)
+    lines = killable.seeded_lines(7, TICKETS)
+    killable.land(ports, killable.write_lines(lake.parent / "seeded.jsonl", lines), killable.SECOND)
+    killable.second_run(url, lake)
+    return url, lake
+
+
+@pytest.fixture
+def place(
+    killable: ModuleType, server: str, base: tuple[str, Path], request: pytest.FixtureRequest
+) -> Callable[[], Place]:
+    """Build copies of the base, each a lake and a database of its own."""
+    made = 0
+
+    def make() -> Place:
+        nonlocal made
+        made += 1
+        name = f"re_{abs(hash(request.node.name)) % 10**8}_{made}"
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE re_base'.encode())
+        lake = base[1].parent.parent / name / "lake"
+        killable.shutil.copytree(base[1], lake)
+        return Place(killable, f"{server}/{name}", lake)
+
+    return make

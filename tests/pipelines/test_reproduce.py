@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from distributed import LocalCluster
 
 from features.embed import embed_step
 from features.tiny import write_tiny_model
@@ -146,14 +144,6 @@ def test_only_a_run_that_ended_can_be_computed_again(
         again(ports, replace(record, manifest=None), killable, tmp_path)
     with pytest.raises(InputError, match="of kind 'drift'"):
         again(ports, replace(record, kind="drift"), killable, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[LocalCluster]:
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
-        yield cluster
 
 
 def test_a_run_on_one_two_and_four_workers_writes_the_same_content(
