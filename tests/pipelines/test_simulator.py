@@ -35,7 +35,7 @@ from pipelines.simulator.working_time import BUSINESS_DAY_SECONDS, WorkingTime
 from pipelines.steps import publish, unobserved
 
 NORTE = TenantContext.parse("norte")
-PINNED = "099d82e69b44c50295a2a7c359e013c1ab338503fa11e7a809d186eb2824df40"
+PINNED = "d096d397642572721cda5c9eebaf831f0178984b59e8710dc4665d315b67ea26"
 """SHA-256 of 5,000 events of the default plan with every fault. It changes only when what is
 simulated is meant to change."""
 
@@ -143,6 +143,14 @@ def test_shares_are_those_of_the_domain(season: list[Event]) -> None:
         found = Counter(event["data"][field] for event in created)
         for value, share in shares.items():
             assert found[value] / len(created) == pytest.approx(share, abs=0.02)
+
+
+def test_populations_add_up_to_what_dane_published() -> None:
+    population = {place.code: place.weight for place in places()}
+    assert len(population) == 1_121
+    assert sum(population.values()) == 48_258_494
+    assert population["11001"] == 7_391_056
+    assert min(population.values()) > 0
 
 
 def test_larger_municipalities_write_more_and_bear_their_official_codes(
