@@ -26,6 +26,7 @@ Side = Callable[[Path, Path], None]
 
 def plata() -> Side:
     """Validated, with quarantine, places, hashes, duplicates, published to a Delta table."""
+    import pandas as pd  # noqa: F401 - pyarrow imports it where it first meets a numpy array
     import pyarrow as pa
 
     from contracts.tables import PQRS_EVENTS, QUARANTINE
