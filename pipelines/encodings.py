@@ -53,8 +53,9 @@ class Utf8Check:
         if block.isascii():
             self.lines += _count_lines(block)
         elif is_utf8(block):
-            self.lines += _count_lines(block)
-            self.proper += _lines_beyond_ascii(block)
+            lines, proper = _count_lines_beyond_ascii(block)
+            self.lines += lines
+            self.proper += proper
         else:
             self._line_by_line(block)
         self._bytes += len(block)
@@ -107,7 +108,10 @@ def _count_lines(block: bytes) -> int:
     return block.count(b"\n") + (not block.endswith(b"\n"))
 
 
-def _lines_beyond_ascii(block: bytes) -> int:
+def _count_lines_beyond_ascii(block: bytes) -> tuple[int, int]:
+    """Count the lines, and those of them that hold letters beyond ASCII."""
     letters = np.frombuffer(block, np.uint8)
     breaks = np.flatnonzero(letters == ord("\n"))
-    return len(np.unique(np.searchsorted(breaks, np.flatnonzero(letters > 127))))
+    starts = np.append(0, breaks[breaks < len(letters) - 1] + 1)
+    highest = np.maximum.reduceat(letters, starts)
+    return len(starts), int(np.count_nonzero(highest > ord("\x7f")))
