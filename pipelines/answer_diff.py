@@ -78,6 +78,7 @@ class Flip:
 
     ticket_id: str
     task: str
+    source: str
     day: date
     channel: str
     region: str
@@ -123,8 +124,8 @@ def diff_answers(
     """Compare task by task, in the order of their names.
 
     Answers have ticket_id, task, predicted_label, score, decision and probabilities (JSON), one row
-    a ticket and task. `tickets` have ticket_id, day, channel, region, subject, text and
-    text_sha256. At most `looks` flips are handed out as worth a look.
+    a ticket and task. `tickets` have ticket_id, source, day, channel, region, subject, text
+    and text_sha256. At most `looks` flips are handed out as worth a look.
     """
     about = _described(tickets)
     names = sorted({*old["task"].unique(), *new["task"].unique()})
@@ -282,6 +283,7 @@ def _flips(rows: pl.DataFrame) -> tuple[Flip, ...]:
         Flip(
             ticket_id=row["ticket_id"],
             task=row["task"],
+            source=row["source"],
             day=row["day"],
             channel=row["channel"],
             region=row["region"],

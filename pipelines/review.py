@@ -141,6 +141,24 @@ def push(
     """
     answers = standing_answers(task.name, tenant, store)
     chosen = select_cases(answers, labelled=_labelled(task.name, tenant, store), limit=limit)
+    return put_chosen(tenant, task, chosen, store=store, queue=queue, page=page)
+
+
+def put_chosen(
+    tenant: TenantContext,
+    task: Task,
+    chosen: pa.Table,
+    *,
+    store: TableStore,
+    queue: ReviewQueue,
+    page: ModelPage = no_page,
+) -> Pushed:
+    """Put answers that were chosen (see `standing_answers` for their columns) into a task's queue.
+
+    A ticket that is there stays as it is, and one that has a label already is not asked about.
+    """
+    labelled = pc.invert(_one_of(chosen["ticket_id"], _labelled(task.name, tenant, store)))
+    chosen = chosen.filter(labelled)
     vectors = vectors_of(chosen, tenant, store)
     spec = QueueSpec(task.name, task.titles, newest(task.name), _dimensions(vectors))
     address = queue.open(spec, tenant)

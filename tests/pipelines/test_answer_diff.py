@@ -32,6 +32,7 @@ def tickets(
         [
             {
                 "ticket_id": name,
+                "source": "portal",
                 "day": date(2026, 1, 5 + number),
                 "channel": channel,
                 "region": None,

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pytest
 
 from contracts.tables import CLASSIFICATIONS_SIDE, TICKETS
+from labeling.accounts import ReviewerAccounts
+from labeling.memory import MemoryReviewQueue
 from lakehouse.data.duckdb_query import DuckDbEngine
 from lakehouse.errors import InputError
 from pipelines.answer_diff import Cell, Flip, ScoreShift, Slice, TaskDiff
@@ -17,6 +20,7 @@ from pipelines.budget import Budget
 from pipelines.diff import Named, diff_bundles
 from pipelines.diff_page import page
 from pipelines.diff_report import DiffReport, PinChange, Side
+from pipelines.diff_review import send_flips
 from pipelines.gold_diff import DayMove, Move, TableMove
 from pipelines.reenrich_plan import Request, unfinished
 
@@ -85,10 +89,37 @@ def test_answers_a_budget_did_not_reach_are_kept_and_the_way_on_is_said(
     assert unfinished(here.kit.NORTE, here.ports) is not None
 
 
+def test_the_flips_most_worth_a_look_wait_for_a_person_once(
+    place: Callable[[], Any], tmp_path: Path
+) -> None:
+    here = place()
+    report = compared(here, "2", "7")
+    queue, ports = MemoryReviewQueue(), here.ports
+    accounts = ReviewerAccounts(tmp_path / "reviewers.json")
+    for added in (3, 0):
+        sent = send_flips(
+            report.tasks,
+            here.champion("7"),
+            here.kit.NORTE,
+            here.kit.tasks(),
+            3,
+            store=ports.store,
+            queue=queue,
+            log=ports.log,
+            accounts=accounts,
+        )
+        assert [pushed.added for pushed in sent] == [added, added]
+    (types,) = (task for task in report.tasks if task.task == "tipo")
+    cases = {case.id.ticket_id: case for case in queue.cases("tipo", here.kit.NORTE)}
+    wanted = {flip.ticket_id: flip.new for flip in types.worth_a_look[:3]}
+    assert {ticket: case.origin.suggestion for ticket, case in cases.items()} == wanted
+
+
 def a_report(text: str = HOSTILE) -> DiffReport:
     flip = Flip(
         ticket_id="6f1d",
         task="tipo",
+        source="portal",
         day=datetime(2026, 1, 5, tzinfo=UTC).date(),
         channel="email",
         region=text,

@@ -1,0 +1,198 @@
+"""What a plan will take, measured on a pilot that asks the real models and keeps nothing."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from lakehouse.control.runs import RunLog, RunStatus
+from lakehouse.data.history import VersionedTableStore
+from lakehouse.data.query import QueryEngine
+from lakehouse.tenancy import TenantContext
+from pipelines import answer_batches
+from pipelines.answer_batches import Answerer, parted, stretch, texts_of
+from pipelines.budget import Charges, Price, charges_of
+from pipelines.pilot import Estimate, Sizes, pilot_sizes, predicted, warm_up_seconds
+from pipelines.plan import RUN_KIND
+from pipelines.reenrich_plan import ReenrichPlan, begin, find_work
+from pipelines.run import RunPorts, Step
+from pipelines.steps import unobserved
+
+Scratch = Callable[[], AbstractContextManager[VersionedTableStore]]
+"""Opens an empty lake that goes away with its block."""
+
+Tell = Callable[[int, int], None]
+"""Told batches tried and batches in all."""
+
+_KILOBYTE = 1024
+
+
+def tell_nobody(done: int, total: int) -> None:
+    """Be a `Tell` that does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Batches that were tried: seconds and charges of each after the first, which warms up."""
+
+    texts: int
+    first: float
+    seconds: tuple[float, ...]
+    charges: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkEstimate:
+    """What a plan will take. `cost` is compute and what others charge, in `currency`.
+
+    `tickets` will be written, of which `known` ask nobody; `there` need not even be written. `asks`
+    texts are new to the models, after equal texts and known answers are left out. `fixed_seconds`
+    are those that do not grow with the texts, measured or, for Gold, as the last run took them.
+    `memory_bytes` is the most this process held while it tried; a worker holds its models beside.
+    """
+
+    tickets: int
+    there: int
+    known: int
+    asks: int
+    batches: int
+    seconds: Estimate
+    cost: Estimate
+    currency: str
+    fixed_seconds: float
+    memory_bytes: int
+    pilot: Measured
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
+
+
+def measure(
+    sizes: Sizes,
+    work: Callable[[int, int], None],
+    *,
+    clock: Callable[[], float],
+    charges: Charges,
+    tell: Tell = tell_nobody,
+) -> Measured:
+    """Time `work(number, start)` over every stretch of a pilot."""
+    seconds, charged = [], []
+    for number, start in enumerate(sizes.starts):
+        tell(number, len(sizes.starts))
+        began, spent = clock(), charges()
+        work(number, start)
+        seconds.append(clock() - began)
+        charged.append(charges() - spent)
+    tell(len(sizes.starts), len(sizes.starts))
+    return Measured(sizes.texts, seconds[0], tuple(seconds[1:]), tuple(charged[1:]))
+
+
+def total_of(
+    measured: Measured | None, texts: int, *, fixed: float, price: Price
+) -> tuple[Estimate, Estimate]:
+    """Predict the seconds and the cost of `texts` texts from a pilot, with what is fixed."""
+    if measured is None:
+        seconds, charged = Estimate.exactly(0.0), Estimate.exactly(0.0)
+    else:
+        further = texts / measured.texts
+        loading = warm_up_seconds(measured.first, measured.seconds)
+        seconds = predicted(measured.seconds, further) + loading
+        charged = predicted(measured.charges, further)
+    whole = seconds + fixed
+    compute = whole * price.of(1.0)
+    cost = Estimate(*(getattr(compute, end) + getattr(charged, end) for end in _ENDS))
+    return whole, cost
+
+
+_ENDS = ("expected", "low", "high")
+
+
+def estimate_reenrich(
+    plan: ReenrichPlan,
+    tenant: TenantContext,
+    ports: RunPorts,
+    engine: QueryEngine,
+    scratch: Scratch,
+    *,
+    at: datetime,
+    price: Price,
+    clock: Callable[[], float] = time.perf_counter,
+    tell: Tell = tell_nobody,
+) -> WorkEstimate:
+    """Try a plan out on some of its batches, chosen by its seed; writes nothing that stays.
+
+    Tickets whose answers are known are tried on one batch, and take what that took a ticket.
+    """
+    run = begin(plan, tenant, ports, at=at).run
+    began = clock()
+    work = find_work(plan, tenant, ports, engine)
+    ready, asking = parted(work.tickets, work.known, plan.request.asked)
+    texts = texts_of(asking)
+    answerer = Answerer.of(run, plan, ports, work.known, unobserved)
+    if texts or plan.publish:
+        answerer.look_up_vectors(work.tickets, ports)
+    fixed = clock() - began + (_gold_seconds(tenant, ports.log) if plan.publish else 0.0)
+    measured = None
+    with scratch() as lake:
+        aside = replace(ports, store=lake)
+        known = answer_batches.Batch(ready.head(answer_batches.KNOWN_TICKETS), 0)
+        if len(ready):
+            began = clock()
+            answerer.stage(known, 0, aside)
+            fixed += (clock() - began) * len(ready) / len(known.tickets)
+        if texts:
+            sizes = pilot_sizes(texts, answer_batches.BATCH_TEXTS, seed=plan.request.bundle.seed)
+
+            def try_out(number: int, start: int) -> None:
+                fresh = replace(answerer, known=work.known)
+                fresh.stage(stretch(asking, start, sizes.texts), number + 1, aside)
+
+            charges = charges_of(run.run_id, tenant, ports.postgres, price)
+            measured = measure(sizes, try_out, clock=clock, charges=charges, tell=tell)
+    seconds, cost = total_of(measured, texts, fixed=fixed, price=price)
+    batches = -(-texts // answer_batches.BATCH_TEXTS)
+    return WorkEstimate(
+        tickets=len(work.tickets),
+        there=work.there,
+        known=len(ready),
+        asks=texts,
+        batches=batches + -(-len(ready) // answer_batches.KNOWN_TICKETS),
+        seconds=seconds,
+        cost=cost,
+        currency=price.currency,
+        fixed_seconds=fixed,
+        memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KILOBYTE,
+        pilot=measured or Measured(0, 0.0, (), ()),
+    )
+
+
+def _gold_seconds(tenant: TenantContext, log: RunLog) -> float:
+    """Say how long the last run took over Gold; 0 where none has."""
+    ended = {RunStatus.COMPLETED, RunStatus.DEGRADED}
+    runs = [r for r in log.recent(tenant) if r.kind == RUN_KIND and r.status in ended]
+    seconds: Mapping[str, float] = (runs[0].manifest or {}).get("seconds", {}) if runs else {}
+    return float(seconds.get(Step.GOLD.value, 0.0))
+
+
+def price_in(config: Mapping[str, Any] | None) -> Price:
+    """Read what an hour of compute costs in a tenant's configuration."""
+    cost = (config or {}).get("cost") or {}
+    return Price(float(cost.get("per_compute_hour", 0.0)), str(cost.get("currency", "COP")))
+
+
+def as_samples(seconds: Sequence[float]) -> str:
+    """Write what was measured, for people.
+
+    >>> as_samples([1.0, 2.345])
+    '1.00 s, 2.35 s'
+    """
+    return ", ".join(f"{one:.2f} s" for one in seconds)

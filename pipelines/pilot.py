@@ -1,0 +1,102 @@
+"""How long work will take, and what it will cost, told from a few batches of it: with an interval.
+
+The interval is Student's prediction interval for the sum of m further batches, told from n that
+were measured: m*mean +- t * s * m * sqrt(1/m + 1/n), with t of n - 1 degrees of freedom (Hahn and
+Meeker, Statistical Intervals, Wiley 1991, chapter 4: the mean of m future observations). It allows
+for both doubts: how far the mean of n batches is from the truth, and how far m batches, each with
+its own luck, will be from theirs. The finite population is no help here (Cochran, Sampling
+Techniques, 1977, chapter 2, would narrow the interval by it): what the pilot measured is done once
+more when the work is done, on a machine that is in another mood by then.
+
+Batches are disjoint stretches of the work, drawn at random by the plan's seed. One more is drawn
+first and only warms up: what it takes beyond the others is what it takes to load the models.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from scipy.special import stdtrit
+
+PILOT_BATCHES = 6
+CONFIDENCE = 0.9
+_LEAST_TEXTS = 8
+_PART = 10
+"""A pilot is at most this part of the work, as far as `_LEAST_TEXTS` a batch allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An amount that is expected, and the ends between which 90 % of such amounts will be."""
+
+    expected: float
+    low: float
+    high: float
+
+    def __add__(self, fixed: float) -> Estimate:
+        """Add what is known exactly."""
+        return Estimate(self.expected + fixed, self.low + fixed, self.high + fixed)
+
+    def __mul__(self, factor: float) -> Estimate:
+        """Say it in another unit."""
+        return Estimate(self.expected * factor, self.low * factor, self.high * factor)
+
+    @classmethod
+    def exactly(cls, amount: float) -> Estimate:
+        """Be sure of an amount."""
+        return cls(amount, amount, amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How a pilot is cut: texts a batch, and where each begins, the first only to warm up."""
+
+    texts: int
+    starts: tuple[int, ...]
+
+
+def pilot_sizes(texts: int, batch_texts: int, *, seed: int, batches: int = PILOT_BATCHES) -> Sizes:
+    """Draw stretches of `texts` texts: whole batches where the work has enough of them.
+
+    They are disjoint, unless there are too few texts: then some are drawn twice.
+
+    >>> pilot_sizes(100_000, 256, seed=1).texts
+    256
+    >>> pilot_sizes(700, 256, seed=1).texts
+    10
+    >>> pilot_sizes(1, 256, seed=1)
+    Sizes(texts=1, starts=(0, 0, 0, 0, 0, 0, 0))
+    """
+    wanted = batches + 1
+    least = max(1, min(_LEAST_TEXTS, texts // wanted))
+    size = min(batch_texts, max(least, texts // (_PART * wanted)))
+    places, draw = range(texts // size), random.Random(seed)
+    many = len(places) >= wanted
+    drawn = draw.sample(places, wanted) if many else draw.choices(places or [0], k=wanted)
+    return Sizes(size, tuple(place * size for place in drawn))
+
+
+def predicted(measured: Sequence[float], further: float) -> Estimate:
+    """Predict the sum of `further` batches like those that were measured, two at the least.
+
+    >>> predicted([2.0, 2.0, 2.0], further=10)
+    Estimate(expected=20.0, low=20.0, high=20.0)
+    >>> found = predicted([1.0, 2.0, 3.0], further=30)
+    >>> round(found.low, 1), found.expected, round(found.high, 1)
+    (7.0, 60.0, 113.0)
+    """
+    if further <= 0:
+        return Estimate.exactly(0.0)
+    count, mean = len(measured), fmean(measured)
+    quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
+    half = quantile * stdev(measured) * further * math.sqrt(1 / further + 1 / count)
+    return Estimate(further * mean, max(0.0, further * mean - half), further * mean + half)
+
+
+def warm_up_seconds(first: float, measured: Sequence[float]) -> float:
+    """Say what the first batch took beyond the others: the loading of the models."""
+    return max(0.0, first - fmean(measured))

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from pipelines.pilot import (
+    CONFIDENCE,
+    PILOT_BATCHES,
+    Estimate,
+    pilot_sizes,
+    predicted,
+    warm_up_seconds,
+)
+
+REPEATS = 1_000
+BATCH = 256
+
+
+def covered(seed: int, batches: int, texts_sigma: float, mood_sigma: float) -> int:
+    """Count the repeats in which the work took what its pilot said.
+
+    A text's cost is log-normal, as lengths are; a batch is done in a mood of its own, and once
+    more in another when the work is done.
+    """
+    random = np.random.default_rng(seed)
+    hits = 0
+    for _ in range(REPEATS):
+        costs = random.lognormal(0.0, texts_sigma, (batches, BATCH)).sum(axis=1)
+        drawn = random.choice(batches, min(PILOT_BATCHES, batches), replace=False)
+        pilot = costs[drawn] * random.lognormal(0.0, mood_sigma, len(drawn))
+        real = float((costs * random.lognormal(0.0, mood_sigma, batches)).sum())
+        told = predicted(list(pilot), batches)
+        hits += told.low <= real <= told.high
+    return hits
+
+
+@pytest.mark.parametrize("batches", [6, 20, 400])
+@pytest.mark.parametrize(
+    ("texts_sigma", "mood_sigma"), [(0.5, 0.0), (1.0, 0.02), (0.8, 0.1), (0.3, 0.3)]
+)
+def test_nine_of_ten_intervals_hold_what_the_work_took(
+    batches: int, texts_sigma: float, mood_sigma: float
+) -> None:
+    hits = covered(7, batches, texts_sigma, mood_sigma)
+    fewest = int(binom.ppf(0.001, REPEATS, CONFIDENCE))
+    assert hits >= fewest
+
+
+def test_an_interval_is_not_wide_because_it_knows_nothing() -> None:
+    hits = covered(3, 400, 0.8, 0.1)
+    assert hits <= int(binom.ppf(0.999, REPEATS, 0.93))
+
+
+@given(st.integers(0, 200_000), st.integers(0, 50))
+def test_a_pilot_stays_within_the_work_and_is_drawn_the_same_again(texts: int, seed: int) -> None:
+    sizes = pilot_sizes(texts, BATCH, seed=seed)
+    assert sizes == pilot_sizes(texts, BATCH, seed=seed)
+    assert len(sizes.starts) == PILOT_BATCHES + 1
+    assert all(0 <= start <= max(0, texts - sizes.texts) for start in sizes.starts)
+    assert 1 <= sizes.texts <= BATCH
+    if texts >= 8 * (PILOT_BATCHES + 1):
+        assert len(set(sizes.starts)) == PILOT_BATCHES + 1
+
+
+def test_nothing_to_do_takes_nothing() -> None:
+    assert predicted([1.0, 2.0], further=0) == Estimate(0.0, 0.0, 0.0)
+
+
+def test_no_end_of_an_interval_is_below_nothing() -> None:
+    assert predicted([0.1, 9.0], further=3).low == 0.0
+
+
+def test_only_what_the_first_batch_took_beyond_the_others_is_loading() -> None:
+    assert warm_up_seconds(5.0, [1.0, 2.0]) == 3.5
+    assert warm_up_seconds(1.0, [1.0, 2.0]) == 0.0
