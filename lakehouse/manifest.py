@@ -8,6 +8,7 @@ import platform
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
@@ -38,8 +39,9 @@ class Environment:
     distributions: Mapping[str, str]
 
     @classmethod
+    @cache
     def here(cls) -> Environment:
-        """Look at this process."""
+        """Look at this process, once: what it imports does not change under it."""
         asked = (re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in requires("plata") or ())
         found = {name.lower(): _version(name) for name in asked}
         return cls(platform.python_version(), {name: v for name, v in found.items() if v})

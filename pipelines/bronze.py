@@ -26,10 +26,11 @@ from lakehouse.control.landings import Landing
 from lakehouse.data.storage import FileStore
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
+from pipelines.audits import Audits
 from pipelines.errors import RawChangedError
 from pipelines.known_ids import KnownIds
 from pipelines.raw_blocks import RawBlock, raw_blocks
-from pipelines.steps import OnStep, Progress, stage_admitted, untold
+from pipelines.steps import OnStep, Progress, stage, untold
 
 PART_BYTES = 64 << 20
 """Raw bytes a part. A constant, not a setting: a resumed run must cut its files the same way."""
@@ -54,6 +55,7 @@ def stage_landings(
     at: int | None,
     on_step: OnStep,
     progress: Progress = untold,
+    audits: Audits | None = None,
 ) -> None:
     """Stage what landings hold for `pqrs_events` and `quarantine`, part by part.
 
@@ -67,8 +69,8 @@ def stage_landings(
             fresh, repeated = _apart(decoded.rows, first)
             refused = pa.concat_tables([decoded.refused, _as_duplicates(repeated)])
             part = f"{landing.run_id}/{number:05d}"
-            stage_admitted(store, PQRS_EVENTS, fresh, run, part=part, on_step=on_step)
-            stage_admitted(store, QUARANTINE, refused, run, part=part, on_step=on_step)
+            stage(store, PQRS_EVENTS, fresh, run, part=part, on_step=on_step, audits=audits)
+            stage(store, QUARANTINE, refused, run, part=part, on_step=on_step, audits=audits)
             progress(len(fresh) + len(refused))
 
 

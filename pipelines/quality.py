@@ -15,27 +15,34 @@ from contracts.quality import CRITICAL, Outcome, Past, TableAudit
 from lakehouse.control.runs import QualityResult, RunLog
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
+from pipelines.audits import Audits
 from pipelines.errors import RunFailedError
 from pipelines.plan import RUN_KIND
 from pipelines.steps import OnStep, publish
 
-Rows = Callable[[Contract, TableAudit], None]
-"""Hands an audit the rows of a table that are to be judged, in as many parts as it likes."""
-
 
 def audit_staged(
-    run: RunContext, contracts: Sequence[Contract], *, store: TableStore, log: RunLog
+    run: RunContext,
+    contracts: Sequence[Contract],
+    *,
+    store: TableStore,
+    log: RunLog,
+    audits: Audits | None = None,
 ) -> list[QualityResult]:
-    """Judge what the run staged, read back from the files that would be published.
+    """Judge what the run staged: by `audits` what was looked at while it was staged.
 
-    One part is read at a time, and of it the columns that are looked at.
+    The rest is read back from the files that would be published, one part at a time, and of it the
+    columns that are looked at.
     """
+    begun = audits or Audits()
 
-    def staged(contract: Contract, audit: TableAudit) -> None:
-        for part in store.staged(contract.table, run):
+    def staged(contract: Contract) -> TableAudit:
+        audit, unseen = begun.take(contract, store.staged(contract.table, run))
+        for part in unseen:
             rows = store.preview(contract.table, run, columns=audit.columns, parts=[part])
             if rows is not None:
                 audit.add(rows)
+        return audit
 
     return _audit(run, contracts, staged, log)
 
@@ -44,7 +51,13 @@ def audit_rows(
     run: RunContext, tables: Mapping[Contract, pa.Table], *, log: RunLog
 ) -> list[QualityResult]:
     """Judge whole tables that are at hand."""
-    return _audit(run, list(tables), lambda contract, audit: audit.add(tables[contract]), log)
+
+    def at_hand(contract: Contract) -> TableAudit:
+        audit = TableAudit(contract)
+        audit.add(tables[contract])
+        return audit
+
+    return _audit(run, list(tables), at_hand, log)
 
 
 def require(results: Sequence[QualityResult]) -> None:
@@ -72,12 +85,14 @@ def publish_layer(
 
 
 def _audit(
-    run: RunContext, contracts: Sequence[Contract], hand_in: Rows, log: RunLog
+    run: RunContext,
+    contracts: Sequence[Contract],
+    audited: Callable[[Contract], TableAudit],
+    log: RunLog,
 ) -> list[QualityResult]:
     found = []
     for contract in contracts:
-        audit = TableAudit(contract)
-        hand_in(contract, audit)
+        audit = audited(contract)
         history = _history(run, contract, log) if contract.quality else {}
         found += [_result(contract, o) for o in audit.outcomes(run.started_at, history)]
     return found

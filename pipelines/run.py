@@ -37,6 +37,7 @@ from lakehouse.run import RunContext, RunId
 from lakehouse.telemetry import run_logger
 from lakehouse.tenancy import TenantContext
 from models.task import Task
+from pipelines.audits import Audits
 from pipelines.bronze import stage_landings
 from pipelines.catalogue import refresh_catalogue
 from pipelines.enrich import Enricher, ModelSteps
@@ -109,11 +110,15 @@ class RunPorts:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """A run and its plan, as the log has them. `resumed` where an earlier attempt was killed."""
+    """A run and its plan, as the log has them. `resumed` where an earlier attempt was killed.
+
+    `audits` are what this process judged of it so far.
+    """
 
     run: RunContext
     plan: RunPlan
     resumed: bool = False
+    audits: Audits = field(default_factory=Audits, compare=False)
 
 
 def open_run(
@@ -188,7 +193,7 @@ def perform(
     tell: Tell = tell_nobody,
 ) -> None:
     """Perform one step. Idempotent: what an earlier attempt wrote is not written again."""
-    _STEPS[step](_Work(planned.run, planned.plan, ports, on_step, tell))
+    _STEPS[step](_Work(planned.run, planned.plan, ports, on_step, tell, planned.audits))
 
 
 def close_run(
@@ -307,6 +312,7 @@ class _Work:
     ports: RunPorts
     on_step: OnStep
     tell: Tell
+    audits: Audits
 
     def due(self) -> pa.Table:
         return pending_tickets(self.run, self.plan, self.ports.store)
@@ -330,7 +336,8 @@ class _Work:
         return layer_begun(self.run, layer, store=self.ports.store)
 
     def audited(self, layer: Sequence[Contract]) -> list[QualityResult]:
-        return audit_staged(self.run, layer, store=self.ports.store, log=self.ports.log)
+        ports = self.ports
+        return audit_staged(self.run, layer, store=ports.store, log=ports.log, audits=self.audits)
 
     def publish(self, layer: Sequence[Contract]) -> None:
         publish_layer(self.run, layer, store=self.ports.store, on_step=self.on_step)
@@ -366,6 +373,7 @@ def _bronze(work: _Work) -> None:
             at=work.plan.version(PQRS_EVENTS.table),
             on_step=work.on_step,
             progress=work.progress(Step.BRONZE, sum(landing.events or 0 for landing in landings)),
+            audits=work.audits,
         )
         work.judge(work.audited(BRONZE))
     work.publish(BRONZE)
@@ -379,7 +387,10 @@ def _silver(work: _Work) -> None:
         return
     own = [*(RunId(name) for name in work.plan.carried), work.run.run_id]
     wanted = SilverInput(own, work.plan.versions)
-    work.judge(refine_events(work.run, wanted, store=work.ports.store, on_step=work.on_step))
+    found = refine_events(
+        work.run, wanted, store=work.ports.store, on_step=work.on_step, audits=work.audits
+    )
+    work.judge(found)
 
 
 def _embeddings(work: _Work) -> None:
@@ -388,15 +399,17 @@ def _embeddings(work: _Work) -> None:
 
 
 def _classifications(work: _Work) -> None:
-    due, enricher = work.due(), work.enricher()
-    answers = len(due) * enricher.voices()
-    enricher.classify(due, progress=work.progress(Step.CLASSIFICATIONS, answers))
+    enricher, tickets, answers = work.enricher(), 0, 0
+    if enricher.voices():  # else nobody asks for a text
+        due = work.due()
+        tickets, answers = len(due), len(due) * enricher.voices()
+        enricher.classify(due, progress=work.progress(Step.CLASSIFICATIONS, answers))
     if not work.begun(SILVER):
         parts = work.ports.store.staged(CLASSIFICATIONS.table, work.run)
         given = sum(part.rows for part in parts)
         fallen = enricher.fallen()
         every = every_answer(given, answers - fallen.total())
-        work.judge([*work.audited(SILVER), every, *_own_answers(fallen, len(due))])
+        work.judge([*work.audited(SILVER), every, *_own_answers(fallen, tickets)])
     work.publish(SILVER)
 
 

@@ -12,7 +12,7 @@ also together with changes that waited for it in quarantine.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -30,7 +30,9 @@ _ALLOWED = np.zeros((len(_STATES), len(_STATES)), dtype=bool)
 for _before, _after in TRANSITIONS:
     _ALLOWED[_CODE[_before], _CODE[_after]] = True
 
-_State = pl.Enum(_STATES)
+STATE = pl.Enum(_STATES)
+"""A state held as a number, in the order of the machine."""
+
 _Order = list[int]
 
 
@@ -41,22 +43,17 @@ def judge(changes: pl.DataFrame) -> pl.DataFrame:
     in. `step` counts the changes of a ticket that count, from 1, and is null in the others; `rule`
     is what those broke, and `stood_at` the state the ticket was in when they came.
     """
-    ordered = changes.sort(
-        "ticket_id",
-        "ts",
-        pl.col("status_from").cast(_State),
-        pl.col("status_to").cast(_State),
-        "event_id",
-    )
-    before, after = (_codes(ordered[name]) for name in ("status_from", "status_to"))
-    starts = _starts(ordered["ticket_id"])
+    ordered = _in_order(changes)
+    before, after = (ordered[name].cast(pl.Int64).to_numpy().copy() for name in ("before", "after"))
+    starts = _starts(ordered["ticket"])
     reached = np.roll(after, 1)
     reached[starts] = _FIRST
     fits = _ALLOWED[before, after] & (before == reached)
     places = np.arange(len(ordered), dtype=np.int64)
     lengths = np.diff(np.append(starts, len(ordered)))
     step = places - np.repeat(starts, lengths) + 1
-    rules: list[str | None] = [None] * len(ordered)
+    rules: dict[int, str] = {}
+    stood: dict[int, str] = {}
     if not fits.all():
         ts = ordered["ts"].to_physical().to_numpy()
         held = ordered["accepted"].to_numpy()
@@ -68,25 +65,49 @@ def judge(changes: pl.DataFrame) -> pl.DataFrame:
             step[[first + place for place in order]] = range(1, len(order) + 1)
             for place, rule, state in walk.refused(order):
                 rules[first + place] = rule.value
-                reached[first + place] = state
-    return ordered.with_columns(
+                stood[first + place] = _STATES[state]
+    return ordered.drop("ticket", "before", "after").with_columns(
         pl.Series("step", step).replace(0, None),
-        pl.Series("rule", rules, dtype=pl.String),
-        pl.Series("stood_at", reached).replace_strict(
-            list(range(len(_STATES))), _STATES, return_dtype=pl.String
-        ),
+        _only_at(rules, len(ordered)).alias("rule"),
+        _only_at(stood, len(ordered)).alias("stood_at"),
     )
 
 
+def _only_at(words: Mapping[int, str], count: int) -> pl.Series:
+    """Return so many values of which only those with a word are not null."""
+    places = pl.Series(list(words), dtype=pl.UInt32)
+    return pl.repeat(None, count, dtype=pl.String, eager=True).scatter(places, list(words.values()))
+
+
+def _in_order(changes: pl.DataFrame) -> pl.DataFrame:
+    """Sort the changes by ticket and, within one, by time; ticket and states as numbers too.
+
+    Their identifiers are compared only where all else is the same: they are long.
+    """
+    keys = ["ticket", "ts", "before", "after"]
+    numbered = changes.with_columns(
+        pl.col("ticket_id").cast(pl.Categorical).to_physical().alias("ticket"),
+        pl.col("status_from").cast(STATE).to_physical().alias("before"),
+        pl.col("status_to").cast(STATE).to_physical().alias("after"),
+    )
+    ordered = numbered.sort(keys)
+    alike = pl.all_horizontal(pl.col(key) == pl.col(key).shift(1) for key in keys)
+    if not ordered.select(alike.any()).item():
+        return ordered
+    return numbered.sort(*keys, "event_id")
+
+
 def in_sequence(changes: pl.DataFrame) -> pl.DataFrame:
-    """Return the changes that count, each ticket's in the order in which they happened."""
+    """Return the changes that count, each ticket's together, in the order in which they happened.
+
+    In what order the tickets come is not said.
+    """
     judged = judge(changes.with_columns(pl.lit(False).alias("accepted")))
     counted = judged.filter(pl.col("rule").is_null()).drop("rule", "stood_at", "accepted")
-    return counted if len(counted) == 0 else counted.sort("ticket_id", "step")
-
-
-def _codes(states: pl.Series) -> np.ndarray:
-    return states.cast(_State).to_physical().cast(pl.Int64).to_numpy().copy()
+    if len(counted) == len(judged):
+        return counted
+    ticket = pl.col("ticket_id").cast(pl.Categorical).to_physical()
+    return counted.sort(ticket, "step")
 
 
 def _starts(tickets: pl.Series) -> np.ndarray:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 from contracts.contract import Contract
-from lakehouse.data.tables import TableRef, TableStore
+from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
+from pipelines.audits import Audits
 
 OnStep = Callable[[str], None]
 """Told the name of a place in a run, before and after each of its writes. A test kills there."""
@@ -52,33 +53,22 @@ def stage(
     *,
     part: str,
     on_step: OnStep,
+    audits: Audits | None = None,
 ) -> None:
-    """Stage one part of rows that keep their contract; no rows, no part. Idempotent."""
-    _stage(store, contract.table, contract.enforce(rows), run, part, on_step)
+    """Stage one part of rows that keep their contract's shape; no rows, no part. Idempotent.
 
-
-def stage_admitted(
-    store: TableStore,
-    contract: Contract,
-    rows: pa.Table,
-    run: RunContext,
-    *,
-    part: str,
-    on_step: OnStep,
-) -> None:
-    """Do as `stage`, for rows that were let in one by one because their key was new."""
-    _stage(store, contract.table, contract.enforce_shape(rows), run, part, on_step)
-
-
-def _stage(
-    store: TableStore, table: TableRef, rows: pa.Table, run: RunContext, part: str, on_step: OnStep
-) -> None:
+    Values and key are judged before anything is published: here and now where there are `audits`
+    to hold it, else from the files.
+    """
     if len(rows) == 0:
         return
-    place = f"{table}/{part}"
+    shaped = contract.enforce_shape(rows)
+    place = f"{contract.table}/{part}"
     on_step(f"before {place}")
-    store.stage(table, rows, run, part=part)
+    staged = store.stage(contract.table, shaped, run, part=part)
     on_step(f"after {place}")
+    if audits is not None:
+        audits.add(contract, shaped, staged)
 
 
 def publish(store: TableStore, contract: Contract, run: RunContext, *, on_step: OnStep) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -36,6 +36,22 @@ class Postgres:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._kept: list[Connection] = []
+        self._keepers = 0
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Keep connections open from one transaction to the next while the block runs.
+
+        A run has dozens of short transactions, and opening a connection takes longer than most.
+        """
+        self._keepers += 1
+        try:
+            yield
+        finally:
+            self._keepers -= 1
+            while not self._keepers and self._kept:
+                self._kept.pop().close()
 
     def rehearsed(self) -> Postgres:
         """Return the same database, in which nothing that is written stays."""
@@ -48,8 +64,10 @@ class Postgres:
         Statements are never auto-prepared: a generic plan would freeze a bad choice of partition.
         """
         with self._open() as connection:
-            connection.execute("SELECT set_config('plata.tenant', %s, false)", [tenant.tenant_id])
-            connection.execute(f"SET ROLE {APPLICATION_ROLE}")
+            connection.execute(
+                "SELECT set_config('plata.tenant', %s, false), set_config('role', %s, false)",
+                [tenant.tenant_id, APPLICATION_ROLE],
+            )
             yield connection
 
     @contextmanager
@@ -60,8 +78,39 @@ class Postgres:
 
     @contextmanager
     def _open(self) -> Iterator[Connection]:
+        connection = self._take_kept() or self._connected()
         try:
-            connection = psycopg.connect(
+            yield connection
+            if not connection.closed:
+                connection.commit()
+        except BaseException:
+            with suppress(psycopg.Error):
+                connection.rollback()
+            connection.close()
+            raise
+        if self._keepers and not connection.closed:
+            self._kept.append(connection)
+        else:
+            connection.close()
+
+    def _take_kept(self) -> Connection | None:
+        """Return a connection as if it were new; one whose server went down is left behind."""
+        while self._kept:
+            connection = self._kept.pop()
+            try:
+                connection.autocommit = True
+                connection.execute("RESET ROLE")
+                connection.execute("DISCARD ALL")
+                connection.autocommit = False
+            except psycopg.Error:
+                connection.close()
+            else:
+                return connection
+        return None
+
+    def _connected(self) -> Connection:
+        try:
+            return psycopg.connect(
                 self._url, connect_timeout=_TIMEOUT_SECONDS, prepare_threshold=None
             )
         except psycopg.OperationalError as error:
@@ -69,8 +118,6 @@ class Postgres:
             raise ServiceUnavailableError.of(
                 "Postgres", without_password(self._url), cause
             ) from error
-        with connection:
-            yield connection
 
 
 class RehearsedPostgres(Postgres):

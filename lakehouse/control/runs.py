@@ -84,14 +84,14 @@ class RunLog:
 
     @contextmanager
     def exclusive(self, tenant: TenantContext, kind: str) -> Iterator[None]:
-        """Hold the tenant's lock for one kind of run while the block runs.
+        """Hold the tenant's lock for one kind of run while the block runs, and connections open.
 
         The lock belongs to a connection on which nothing else is done, so it goes with the process
         that held it, however that ends. Postgres sees a killed process as soon as it gets to read
         from it, and so much is waited for; a machine that is gone it finds out by asking, within a
         minute. Raises `TenantBusyError` where another process has it.
         """
-        with self._postgres.connect(tenant) as connection:
+        with self._postgres.keeping(), self._postgres.connect(tenant) as connection:
             name = f"{tenant.tenant_id}/{kind}"
             connection.execute(_ASK_WHETHER_ALIVE)
             connection.execute(f"SET LOCAL lock_timeout = '{_WAIT_FOR_THE_DEAD}'".encode())

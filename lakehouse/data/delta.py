@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -45,6 +45,10 @@ _ATTEMPTS = 20
 """How often a commit is tried against other writers; delta-rs tries 15 times within each."""
 
 
+_READERS = 2
+"""Files of a piece that are read at once."""
+
+
 class TableBusyError(PlataError, Transient):
     """Other writers were quicker, again and again."""
 
@@ -82,6 +86,36 @@ class DeltaTableStore(DeltaTableHistory):
             )
         except FileNotFoundError as error:
             raise VersionGoneError.of(table, opened.version()) from error
+
+    def pieces(
+        self,
+        table: TableRef,
+        tenant: TenantContext,
+        *,
+        run_id: RunId,
+        columns: Sequence[str],
+        rows: int,
+    ) -> Iterator[pa.Table]:
+        """Read files side by side; see `TableStore.pieces`."""
+        opened = self._version(table, tenant, None)
+        if opened is None:
+            return
+        dataset = opened.to_pyarrow_dataset(
+            filesystem=self._root.table_filesystem(table, tenant),
+            file_pruning_predicate=[("run_id", "=", run_id)],
+        )
+
+        def read(file: Any) -> pa.Table:
+            own = pc.field("run_id") == run_id
+            return file.to_table(schema=dataset.schema, columns=list(columns), filter=own)
+
+        files = sorted(dataset.get_fragments(), key=lambda file: str(file.path))
+        with ThreadPoolExecutor(_READERS) as pool:
+            for some in _gathered(files, rows):
+                try:
+                    yield pa.concat_tables(pool.map(read, some))
+                except FileNotFoundError as error:
+                    raise VersionGoneError.of(table, opened.version()) from error
 
     def stage(self, table: TableRef, rows: pa.Table, run: RunContext, *, part: str) -> Staged:
         """Write files and, last, the note that they are whole; see `TableStore.stage`."""
@@ -228,6 +262,20 @@ class DeltaTableStore(DeltaTableHistory):
             if there is None:
                 raise
             return there
+
+
+def _gathered(files: Sequence[Any], rows: int) -> Iterator[list[Any]]:
+    """Put files together until they have so many rows."""
+    some: list[Any] = []
+    count = 0
+    for file in files:
+        some.append(file)
+        count += file.metadata.num_rows
+        if count >= rows:
+            yield some
+            some, count = [], 0
+    if some:
+        yield some
 
 
 def _told_of(staged: Sequence[Staged], run: RunContext, fence: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ run writes now, into a scratch lake. Nothing published is touched.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -59,6 +59,19 @@ class RehearsalStore:
             found.append(self.scratch.scan(table, tenant, columns=columns))
         there = [rows for rows in found if rows is not None]
         return pa.concat_tables(there, promote_options="default") if there else None
+
+    def pieces(
+        self,
+        table: TableRef,
+        tenant: TenantContext,
+        *,
+        run_id: RunId,
+        columns: Sequence[str],
+        rows: int,
+    ) -> Iterator[pa.Table]:
+        """Read the run's own rows where it wrote them, those of another from the lake."""
+        lake = self.scratch if run_id == self.run_id else self.lake
+        return lake.pieces(table, tenant, run_id=run_id, columns=columns, rows=rows)
 
     def stage(self, table: TableRef, rows: pa.Table, run: RunContext, *, part: str) -> Staged:
         """Stage in the scratch lake."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -132,6 +132,21 @@ class TableStore(Protocol):
 
         The order of rows is not defined. None where the table was never written. Raises
         `VersionGoneError` where maintenance took what version `at` was made of.
+        """
+        ...
+
+    def pieces(
+        self,
+        table: TableRef,
+        tenant: TenantContext,
+        *,
+        run_id: RunId,
+        columns: Sequence[str],
+        rows: int,
+    ) -> Iterator[pa.Table]:
+        """Read one run's rows of the head in pieces of whole files, by partition.
+
+        A piece has `rows` rows or more only by its last file. Nothing where there are none.
         """
         ...
 

@@ -80,6 +80,47 @@ def test_a_connection_sees_only_its_own_tenant(
     assert seen == [("control-norte",)]
 
 
+def backend(postgres: Postgres, tenant: TenantContext) -> int:
+    with postgres.connect(tenant) as connection:
+        row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_connection_that_is_kept_is_as_a_new_one(
+    postgres: Postgres, norte: TenantContext, sur: TenantContext
+) -> None:
+    with postgres.keeping():
+        first = backend(postgres, norte)
+        with postgres.connect(norte) as connection:
+            connection.execute("CREATE TEMPORARY TABLE left_behind (a int)")
+            connection.execute("SET statement_timeout = '7s'")
+        with postgres.connect(sur) as connection:
+            found = connection.execute(
+                "SELECT pg_backend_pid(), current_setting('plata.tenant'), current_user, "
+                "current_setting('statement_timeout'), to_regclass('left_behind')"
+            ).fetchone()
+        assert found == (first, "control-sur", "plata_app", "0", None)
+        with postgres.administer() as connection:
+            role = connection.execute("SELECT pg_backend_pid(), current_user").fetchone()
+        assert role is not None
+        assert (role[0], role[1] != "plata_app") == (first, True)
+        with pytest.raises(RuntimeError), postgres.connect(norte):
+            raise RuntimeError
+        assert backend(postgres, norte) != first
+    assert backend(postgres, norte) != backend(postgres, norte)
+
+
+def test_a_kept_connection_whose_server_ended_it_is_replaced(
+    postgres: Postgres, norte: TenantContext, postgres_url: str
+) -> None:
+    with postgres.keeping():
+        first = backend(postgres, norte)
+        with Postgres(postgres_url).administer() as connection:
+            connection.execute("SELECT pg_terminate_backend(%s, 2000)", [first])
+        assert backend(postgres, norte) != first
+
+
 def test_a_connection_cannot_write_for_another_tenant(
     postgres: Postgres, norte: TenantContext, sur: TenantContext
 ) -> None:
