@@ -1,10 +1,12 @@
 """Events a second from Raw to Gold, Plata against the same steps in plain Python, in one run.
 
-    python -m benchmarks.lakehouse --events 100000 --repeats 3
+    python -m benchmarks.lakehouse --events 100000 --repeats 3 [--lean]
 
 Both sides read the same simulated file, in turns, each in a process of its own. Plata's writes
 Delta tables under contracts and quality checks, over a real Postgres that is started for the
-purpose; the peer writes JSON lines. A quarter of the file is run too, to see whose memory grows
+purpose; the peer writes JSON lines and, like Plata, judges and hashes what it writes and says where
+it came from. `--lean` lets the peer leave that out: an afternoon's script, which nobody could rely
+on. A quarter of the file is run too, to see whose memory grows
 with it. Ratios hold; seconds are this machine's.
 """
 
@@ -87,6 +89,7 @@ class Report:
     cpu_ratio: float
     memory: tuple[Memory, ...]
     ratios: tuple[float, ...]
+    lean_peer: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -94,18 +97,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     with _postgres() as (folder, url):
-        report = measure(folder, url, events=options.events, repeats=options.repeats)
+        report = measure(
+            folder, url, events=options.events, repeats=options.repeats, lean=options.lean
+        )
     emit(asdict(report), as_json=options.json, table=lambda: _drawn(report))
 
 
-def measure(folder: Path, postgres_url: str, *, events: int, repeats: int) -> Report:
+def measure(
+    folder: Path, postgres_url: str, *, events: int, repeats: int, lean: bool = False
+) -> Report:
     """Let both sides take turns at one file, and once each at a quarter of it."""
     say = Console(stderr=True).log
     whole, part = folder / "events.jsonl", folder / "part.jsonl"
     for file, count in ((whole, events), (part, events // 4)):
         with file.open("wb") as sink:
             sink.writelines(b.lines for b in simulate(Simulation(events=count, faults=FAULTS)))
-    sides = _Sides(folder, postgres_url)
+    sides = _Sides(folder, postgres_url, lean)
     turns = []
     for number in range(1, repeats + 1):
         peer, plata = sides.peer(whole), sides.plata(whole)
@@ -120,6 +127,7 @@ def measure(folder: Path, postgres_url: str, *, events: int, repeats: int) -> Re
         statistics.median(peer.cpu / plata.cpu for plata, peer in turns),
         (_memory(_lines_of(part), [small]), _memory(count, turns)),
         tuple(peer.total / plata.total for plata, peer in turns),
+        lean,
     )
 
 
@@ -152,15 +160,16 @@ def _memory(events: int, turns: Sequence[tuple[Turn, Turn]]) -> Memory:
 class _Sides:
     """Starts each side in a process of its own and removes what it wrote."""
 
-    def __init__(self, folder: Path, postgres_url: str) -> None:
+    def __init__(self, folder: Path, postgres_url: str, lean: bool) -> None:
         self._work = folder / "work"
         self._url = postgres_url
+        self._peer = ["--lean"] if lean else []
 
     def plata(self, events: Path) -> Turn:
         return self._turn("benchmarks.lakehouse_side", str(events), str(self._work), self._url)
 
     def peer(self, events: Path) -> Turn:
-        return self._turn("benchmarks.plain_python", str(events), str(self._work))
+        return self._turn("benchmarks.plain_python", str(events), str(self._work), *self._peer)
 
     def _turn(self, module: str, *arguments: str) -> Turn:
         try:
@@ -219,14 +228,22 @@ def _drawn(report: Report) -> Group:
         memory.add_row(f"{row.events:,}", f"{row.plata:,.0f}", f"{row.peer:,.0f}")
     spread = ", ".join(f"{ratio:.2f}" for ratio in report.ratios)
     cpu = f"Turns: {spread}. By processor time, all steps: {report.cpu_ratio:.2f} ×."
-    return Group(table, cpu, memory, _SAME)
+    return Group(table, cpu, memory, _SAME, _LEAN if report.lean_peer else _FULL)
 
 
 _SAME = (
     "Both check every line against the Raw contract and quarantine the bad and the repeated, run "
-    "the state machine, write Bronze, Silver and Gold. Plata also verifies Raw's checksum, judges "
-    "every layer by its contracts before publishing it, commits Delta tables, serves Gold in "
-    "Postgres and hashes what it wrote into the run's manifest."
+    "the state machine, write Bronze, Silver and Gold. Plata stages files and publishes them as "
+    "Delta tables, serves Gold in Postgres, compares with earlier runs, keeps a catalogue, and can "
+    "be killed and resumed."
+)
+_FULL = (
+    "Both also hash the file, each line and each table, say where each row came from, and judge "
+    "every table before it is written."
+)
+_LEAN = (
+    "The lean peer hashes nothing, judges nothing but lines, leaves no manifest, and counts no "
+    "quantiles; Plata does all of it."
 )
 
 
@@ -241,6 +258,7 @@ def _options(arguments: Sequence[str] | None) -> Any:
     size.add_argument(
         "--month", action="store_const", const=MONTH, dest="events", help=f"{MONTH:,} events"
     )
+    parser.add_argument("--lean", action="store_true", help="let the peer leave out trust")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each side (3)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser.parse_args(arguments)

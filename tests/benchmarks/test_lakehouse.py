@@ -27,8 +27,10 @@ def test_both_sides_leave_as_many_rows_in_every_table(postgres_url: str, tmp_pat
     events = tmp_path / "events.jsonl"
     plan = Simulation(scale=60, events=12_000, faults=FAULTS)
     events.write_bytes(b"".join(block.lines for block in simulate(plan)))
-    peer = Pipeline(events, tmp_path / "peer")
+    peer, lean = (Pipeline(events, tmp_path / str(no), lean=no) for no in (False, True))
     peer.run()
+    lean.run()
+    assert lean.counts == peer.counts
     done = Side(tmp_path / "plata", postgres_url).run(events)
     found = {table: done.counts[table] for table in SAME}
     assert found == {table: peer.counts[name] for table, name in SAME.items()}
