@@ -14,9 +14,9 @@ from typing import Any
 from contracts.tables import BRONZE, GOLD, LABELS, SILVER
 from lakehouse.control.landings import LandingIndex
 from lakehouse.control.runs import RunLog, RunRecord, RunStatus
-from lakehouse.data.history import VersionedTableStore
+from lakehouse.data.history import VersionedTableStore, VersionGoneError
 from lakehouse.data.rehearsal import RehearsalStore
-from lakehouse.errors import InputError
+from lakehouse.errors import InputError, PlataError
 from lakehouse.manifest import Environment
 from lakehouse.run import RunContext
 from pipelines.errors import RawChangedError
@@ -114,7 +114,11 @@ def reproduce(
     _give_up_killed(own, ports.log)
     ports.log.start(own, REPRODUCE_KIND, {"of_run": record.run.run_id})
     store = RehearsalStore(ports.store, scratch, record.run.run_id, versions)
-    _compute_again(record, rehearsing(ports, store), tell)
+    try:
+        _compute_again(record, rehearsing(ports, store), tell)
+    except PlataError as refusal:
+        ports.log.finish(own, RunStatus.FAILED, error=str(refusal))
+        raise
     found = Reproduction(
         run_id=own.run_id,
         of_run=record.run.run_id,
@@ -159,8 +163,17 @@ def _require_versions(
     """Raise `VersionGoneError` where a version is gone, before anything is computed."""
     for contract in (*BRONZE, *SILVER):
         version = versions.get(str(contract.table))
-        if version is not None:
+        if version is None:
+            continue
+        try:
             ports.store.dataset(contract.table, record.run.tenant, at=version)
+        except VersionGoneError as error:
+            msg = (
+                f"version {version} of {contract.table}, which {record.run.run_id} read, was "
+                "cleaned away: the run cannot be computed again; what runs read is kept for "
+                "`upkeep.runs_readable_days` of the tenant's configuration"
+            )
+            raise VersionGoneError(msg) from error
 
 
 def _give_up_killed(own: RunContext, log: RunLog) -> None:

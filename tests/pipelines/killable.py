@@ -120,7 +120,8 @@ class PromotedRegistry(FixedRegistry):
 
 def promoted(ports: RunPorts) -> RunPorts:
     """Hand out the same ports after a promotion."""
-    return replace(ports, registry=PromotedRegistry(lake_of(ports).parent))
+    folder = ports.registry._folder  # type: ignore[attr-defined]
+    return replace(ports, registry=PromotedRegistry(folder))
 
 
 def quick_embed(folder: str, template: str) -> BatchStep:

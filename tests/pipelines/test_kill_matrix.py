@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,5 +97,6 @@ def test_over_many_seeds_each_point_alone_and_all_together(
     chosen = points(whole.places)
     upkeep, draw = tidying(whole.places), random.Random(seed)
     kill("every", [*chosen, draw.choice(upkeep)])
-    for number, point in enumerate(draw.sample([*chosen, *upkeep], 12)):
-        kill(f"alone-{number}", [point])
+    alone = enumerate(draw.sample([*chosen, *upkeep], 12))
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(lambda one: kill(f"alone-{one[0]}", [one[1]]), alone))

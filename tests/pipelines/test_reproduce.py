@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 
+from contracts.tables import MESSAGES
 from features.embed import embed_step
 from features.tiny import write_tiny_model
 from lakehouse.compute.dask_cluster import DaskCluster
 from lakehouse.control.runs import RunRecord, RunStatus
 from lakehouse.data.delta import DeltaTableStore
+from lakehouse.data.delta_maintenance import DeltaTableMaintenance
+from lakehouse.data.history import VersionGoneError
+from lakehouse.data.maintenance import TidyPolicy
 from lakehouse.data.storage import LakeRoot
 from lakehouse.errors import InputError
 from models.steps import classify_step
@@ -131,9 +135,26 @@ def test_a_raw_file_that_changed_or_went_is_refused(
     ports.files.write(killable.NORTE, path, content + b"\n{}")
     with pytest.raises(RawChangedError, match="is not the one that landed"):
         again(ports, record, killable, tmp_path)
+    kept = newest(ports, killable, "reproduce")
+    assert kept.status is RunStatus.FAILED
+    assert "is not the one that landed" in (kept.error or "")
     (killable.lake_of(ports) / "norte" / path).unlink()
     with pytest.raises(RawChangedError, match="is gone"):
         again(ports, record, killable, tmp_path)
+
+
+def test_a_run_whose_input_was_vacuumed_is_refused_before_anything_is_computed(
+    killable: ModuleType, ports: RunPorts, tmp_path: Path
+) -> None:
+    record, known = newest(ports, killable), len(ports.log.recent(killable.NORTE))
+    care = DeltaTableMaintenance(LakeRoot(str(killable.lake_of(ports))))
+    at_once = TidyPolicy(retention=timedelta(0))
+    care.checkpoint(MESSAGES.table, killable.NORTE)
+    care.vacuum(MESSAGES.table, killable.NORTE, pinned=(), policy=at_once)
+    found = f"version 1 of silver_messages, which {record.run.run_id} read, was cleaned away"
+    with pytest.raises(VersionGoneError, match=found):
+        again(ports, record, killable, tmp_path)
+    assert len(ports.log.recent(killable.NORTE)) == known
 
 
 def test_only_a_run_that_ended_can_be_computed_again(
