@@ -4,8 +4,8 @@ Codes and names are those of DANE's DIVIPOLA, taken over from the PyPI package d
 `poblacion` is DANE's population of 2018, adjusted to the census of that year, from its projections
 by municipality 2018 to 2042 (PPED-AreaMun-2018-2042_VP.xlsx), as the public repository
 github.com/SamuelGomezG/co-president-2026 extracts them (data/fundamentals/population_2018_2026.csv,
-commit 12e62e6, column pop_2018). They add up to 48,258,494, the total that DANE published. Mapiripana
-(94663) became part of Barrancominas (94343), and is counted there.
+commit 12e62e6, column pop_2018). They add up to 48,258,494, the total that DANE published.
+Mapiripana (94663) became part of Barrancominas (94343), and is counted there.
 """
 
 from __future__ import annotations
