@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, DeltaProtocolError
 
 from lakehouse.data.content import content_of
 from lakehouse.data.delta import DeltaTableStore
+from lakehouse.data.staging import encode_files
 from lakehouse.data.storage import LakeRoot
 from lakehouse.data.tables import Layer, Staged, TableRef
 from lakehouse.errors import InputError, TenantMismatchError
@@ -388,3 +391,30 @@ def test_two_writers_that_bring_new_columns_both_get_them(
     assert len(found) == 13
     for name in ("c0", "c1", "c2"):
         assert len(found[name].drop_null()) == 4
+
+
+@pytest.fixture
+def arrow_threads() -> Iterator[None]:
+    before = pa.cpu_count()
+    yield
+    pa.set_cpu_count(before)
+
+
+@pytest.mark.usefixtures("arrow_threads")
+def test_any_number_of_threads_writes_the_same_files_in_the_same_order() -> None:
+    run = run_of()
+    names = [f"T-{number:03d}" for number in range(200)]
+    days = pa.array([date(2026, 1, 1 + number * 7 % 5) for number in range(200)], pa.date32())
+    sources = pa.array(["web" if number % 3 else "chat" for number in range(200)])
+    mixed = rows(run, *names, day=days, source=sources)
+    found = []
+    for threads in (1, 4):
+        pa.set_cpu_count(threads)
+        found.append(
+            [(file, content.to_pybytes()) for file, content in encode_files(mixed, run, "p")]
+        )
+    assert found[0] == found[1]
+    assert len(found[0]) == 10
+    own = [pq.read_table(pa.py_buffer(content))["ticket_id"].to_pylist() for _, content in found[0]]
+    assert all(values == sorted(values) for values in own)
+    assert sorted(value for values in own for value in values) == names
