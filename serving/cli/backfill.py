@@ -12,7 +12,7 @@ import typer
 
 from serving.cli.output import emit, grid
 
-app = typer.Typer(help="Compute a layer again for some days, and add what is missing.")
+app = typer.Typer()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 OfTenant = Annotated[str, typer.Option("--tenant", "-t", help="Whose data.")]
@@ -47,9 +47,10 @@ def backfill(
     plan: Annotated[bool, typer.Option("--plan", help="Show what is missing and stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compute a layer again for some days from the layer below, and add what is missing.
+    """Compute a layer again for some days, and add what is missing.
 
-    Nothing that is there is changed. One that was killed goes on with `plata backfill resume`.
+    It is computed from the layer below, and nothing that is there is changed. One that was killed
+    goes on with `plata backfill resume`.
 
     Example: plata backfill --tenant alcaldia-norte --from 2026-01-01 --to 2026-01-31 --layer silver
 
