@@ -261,17 +261,7 @@ def _peer(plata: Plata, files: _Files) -> Iterator[_Peer]:
 @contextmanager
 def _services(say: Say) -> Iterator[Settings]:
     home = Path(tempfile.mkdtemp(prefix="plata-bench-"))
-    settings = Settings(
-        home=home,
-        lake_uri=None,
-        postgres_url=None,
-        mlflow_url=None,
-        argilla_url=None,
-        argilla_api_key=None,
-        prefect_api_url=None,
-        dask_address=None,
-        workers=CORES,
-    )
+    settings = Settings.alone(home, workers=CORES)
     try:
         yield settings
     finally:

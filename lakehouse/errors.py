@@ -7,6 +7,16 @@ class PlataError(Exception):
     """Anything Plata can explain: the message says what was found, expected and what to do."""
 
 
+def last_words(told: str, code: int) -> str:
+    """Say why a program that was started ended: the last line it told, else its exit code.
+
+    >>> last_words("Traceback\\n  …\\nMemoryError\\n", 1), last_words("", -9)
+    ('MemoryError', 'exit code -9 (out of memory?)')
+    """
+    lines = told.strip().splitlines()
+    return lines[-1] if lines else f"exit code {code} (out of memory?)"
+
+
 class Transient:
     """Marks an error that may be gone on the next attempt, such as a service that restarts."""
 

@@ -78,6 +78,16 @@ class Settings(BaseSettings):
     """Worker processes of the local Dask cluster, one thread each."""
     log_level: str = "WARNING"
 
+    @classmethod
+    def alone(cls, home: Path, **given: Any) -> Settings:
+        """Return the settings of a machine with nothing external, whatever the environment says.
+
+        The lake and every service are in `home`; `given` are settings of any other name.
+        """
+        external = ("postgres_url", "mlflow_url", "argilla_url", "argilla_api_key")
+        nothing = dict.fromkeys(("lake_uri", *external, "prefect_api_url", "dask_address"))
+        return cls(home=home, **{**nothing, **given})
+
     @property
     def lake(self) -> str:
         """The lake's root as an absolute folder or a URI."""

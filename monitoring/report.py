@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lakehouse.errors import last_words
 from monitoring.drift import COLUMNS, ColumnDrift
 from monitoring.errors import ReportError
 
@@ -97,7 +98,6 @@ def _run(desks: Sequence[Path]) -> None:
         msg = f"Evidently drew for more than {patience} s and was stopped; free memory, try again"
         raise ReportError(msg) from error
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        cause = said[-1] if said else f"exit code {done.returncode} (out of memory?)"
+        cause = last_words(done.stderr, done.returncode)
         msg = f"Evidently could not draw its report: {cause}"
         raise ReportError(msg)

@@ -40,7 +40,7 @@ class PlataServices:
     @property
     def settings(self) -> Settings:
         """Return settings that lead to these services and to nothing of the developer's."""
-        return local_settings(self.home)
+        return Settings.alone(self.home)
 
     @property
     def postgres_url(self) -> str:
@@ -67,20 +67,6 @@ class PlataServices:
         return self.endpoints.dask_address
 
 
-def local_settings(home: Path) -> Settings:
-    """Return the settings of a machine with nothing external, whatever the shell says."""
-    return Settings(
-        home=home,
-        lake_uri=None,
-        postgres_url=None,
-        mlflow_url=None,
-        argilla_url=None,
-        argilla_api_key=None,
-        prefect_api_url=None,
-        dask_address=None,
-    )
-
-
 @pytest.fixture(scope="session")
 def killable() -> ModuleType:
     """The program of runs with quick models, which tests import and also start to be killed."""
@@ -92,7 +78,7 @@ def local(tmp_path: Path) -> Iterator[Settings]:
     """Settings of a fresh state folder, with a space in its name; all it starts goes away."""
     home = tmp_path / "mi casa" / "estado"
     try:
-        yield local_settings(home)
+        yield Settings.alone(home)
     finally:
         remove_data(home)
 
@@ -111,7 +97,7 @@ def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres_url(session_home: Path) -> str:
     """A migrated control database on a real Postgres."""
-    endpoints = start(local_settings(session_home), frozenset({"postgres"}))
+    endpoints = start(Settings.alone(session_home), frozenset({"postgres"}))
     migrate(endpoints.postgres_url)
     return endpoints.postgres_url
 
@@ -120,7 +106,7 @@ def postgres_url(session_home: Path) -> str:
 def plata_services(session_home: Path, postgres_url: str) -> PlataServices:
     """Every service, ready; for tests marked `service`."""
     assert postgres_url
-    return PlataServices(session_home, start(local_settings(session_home)))
+    return PlataServices(session_home, start(Settings.alone(session_home)))
 
 
 _S3_USER, _S3_SECRET = "plata", "only-for-tests"

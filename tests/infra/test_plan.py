@@ -19,10 +19,7 @@ from lakehouse.settings import Settings
 
 
 def settings(**given: Any) -> Settings:
-    nothing: dict[str, Any] = dict.fromkeys(
-        ("postgres_url", "mlflow_url", "argilla_url", "argilla_api_key", "dask_address")
-    )
-    return Settings(home=Path("/nowhere"), **{"prefect_api_url": None, **nothing, **given})
+    return Settings.alone(Path("/nowhere"), **given)
 
 
 def test_everything_runs_here_when_nothing_is_external() -> None:

@@ -77,6 +77,18 @@ def test_the_environment_names_external_services(monkeypatch: pytest.MonkeyPatch
     assert settings.prefect_api_url == "http://prefect:4200/api"
 
 
+def test_a_machine_alone_has_nothing_external_whatever_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("LAKE_URI", "POSTGRES_URL", "MLFLOW_URL", "ARGILLA_URL", "DASK_ADDRESS"):
+        monkeypatch.setenv(f"PLATA_{name}", "http://otra.example")
+    monkeypatch.setenv("PREFECT_API_URL", "http://prefect:4200/api")
+    alone = Settings.alone(tmp_path, workers=3)
+    external = (alone.postgres_url, alone.mlflow_url, alone.argilla_url, alone.prefect_api_url)
+    assert (*external, alone.argilla_api_key, alone.dask_address) == (None,) * 6
+    assert (alone.lake, alone.workers) == (str(tmp_path / "lake"), 3)
+
+
 def test_a_bucket_is_reached_under_the_names_aws_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATA_LAKE_URI", "s3://lake/plata")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
