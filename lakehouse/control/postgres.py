@@ -50,8 +50,8 @@ class Postgres:
             yield
         finally:
             self._keepers -= 1
-            while not self._keepers and self._kept:
-                self._kept.pop().close()
+            while not self._keepers and (connection := self._popped()) is not None:
+                connection.close()
 
     def rehearsed(self) -> Postgres:
         """Return the same database, in which nothing that is written stays."""
@@ -95,8 +95,7 @@ class Postgres:
 
     def _take_kept(self) -> Connection | None:
         """Return a connection as if it were new; one whose server went down is left behind."""
-        while self._kept:
-            connection = self._kept.pop()
+        while (connection := self._popped()) is not None:
             try:
                 connection.autocommit = True
                 connection.execute("RESET ROLE")
@@ -107,6 +106,13 @@ class Postgres:
             else:
                 return connection
         return None
+
+    def _popped(self) -> Connection | None:
+        """Take one that is kept; events are told from a thread aside, which may take the last."""
+        try:
+            return self._kept.pop()
+        except IndexError:
+            return None
 
     def _connected(self) -> Connection:
         try:
