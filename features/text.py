@@ -55,6 +55,8 @@ def folded(text: str) -> str:
     >>> folded("¡Petición URGENTE, por favor!")
     'peticion urgente por favor'
     """
-    bare = unicodedata.normalize("NFKD", text.lower())
+    # Taking a letter apart can bring a capital (𝕬 is A), and lowering one an accent (İ).
+    plain = unicodedata.normalize("NFKD", text).lower()
+    bare = unicodedata.normalize("NFKD", plain)
     kept = (c if c.isalnum() else " " for c in bare if not unicodedata.combining(c))
     return " ".join("".join(kept).split())

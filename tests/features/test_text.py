@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from features.text import DESCRIPTORS, describe, folded
@@ -37,5 +37,6 @@ def test_shares_are_always_shares(texts: list[str | None]) -> None:
 
 
 @given(st.text())
+@example("𝕬 İ ㎒")
 def test_folding_twice_folds_no_further(text: str) -> None:
     assert folded(folded(text)) == folded(text)
