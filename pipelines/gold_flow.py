@@ -26,7 +26,8 @@ def _changes(counting: Counting) -> pl.DataFrame:
     Before the first was the ticket's creation, where that is known.
     """
     created = counting.view.tickets.select("ticket_id", "created_at")
-    since = pl.col("ts").shift(1).over("ticket_id")
+    goes_on = pl.col("ticket_id") == pl.col("ticket_id").shift(1)
+    since = pl.when(goes_on).then(pl.col("ts").shift(1))
     changes = counting.sequence.join(
         created, on="ticket_id", how="left", maintain_order="left"
     ).with_columns(pl.coalesce(since, "created_at").alias("since"))

@@ -24,10 +24,11 @@ _MOMENT = pl.Datetime("us", "UTC")
 def periods(sequence: pl.DataFrame, until: datetime, days: BusinessCalendar) -> pl.DataFrame:
     """Return each stay of a ticket in a state, with the microseconds of its clock.
 
-    `sequence` are the changes that count, in order (`in_sequence`). `used` is what the clock ran in
-    the stay, `used_before` what it had run by its beginning.
+    `sequence` are the changes that count, each ticket's together and in order (`in_sequence`).
+    `used` is what the clock ran in the stay, `used_before` what it had run by its beginning.
     """
-    ends = pl.col("ts").shift(-1).over("ticket_id").fill_null(pl.lit(until, _MOMENT))
+    goes_on = pl.col("ticket_id") == pl.col("ticket_id").shift(-1)
+    ends = pl.when(goes_on).then(pl.col("ts").shift(-1)).otherwise(pl.lit(until, _MOMENT))
     stays = sequence.select(
         "ticket_id",
         pl.col("status_to").alias("state"),
@@ -36,8 +37,11 @@ def periods(sequence: pl.DataFrame, until: datetime, days: BusinessCalendar) -> 
     )
     starts, stops = (stays[name].to_physical().to_numpy() for name in ("start", "end"))
     used = np.where(stays["state"].is_in(_COUNTING).to_numpy(), days.between(starts, stops), 0)
-    return stays.with_columns(pl.Series("used", used)).with_columns(
-        (pl.col("used").cum_sum().over("ticket_id") - pl.col("used")).alias("used_before")
+    before = pl.Series("before", used).cum_sum() - pl.Series(used)
+    begins = stays["ticket_id"] != stays["ticket_id"].shift(1)
+    at_first = pl.when(begins.fill_null(True)).then(before).forward_fill()
+    return stays.with_columns(
+        pl.Series("used", used), (pl.lit(before) - at_first).alias("used_before")
     )
 
 
