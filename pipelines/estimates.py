@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,6 +19,7 @@ from lakehouse.tenancy import TenantContext
 from pipelines import answer_batches
 from pipelines.answer_batches import Answerer, parted, stretch, texts_of
 from pipelines.budget import Charges, Price, charges_of
+from pipelines.catalogue import measure as measure_tables
 from pipelines.pilot import Estimate, Sizes, pilot_sizes, predicted, warm_up_seconds
 from pipelines.plan import RUN_KIND
 from pipelines.reenrich_plan import ReenrichPlan, begin, find_work
@@ -46,6 +47,10 @@ class Measured:
     first: float
     seconds: tuple[float, ...]
     charges: tuple[float, ...]
+
+
+NOT_TRIED = Measured(0, 0.0, (), ())
+"""The pilot of work that asks nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +83,17 @@ class WorkEstimate:
 
 def measure(
     sizes: Sizes,
-    work: Callable[[int, int], None],
+    work: Callable[[int, int], float],
     *,
-    clock: Callable[[], float],
     charges: Charges,
     tell: Tell = tell_nobody,
 ) -> Measured:
-    """Time `work(number, start)` over every stretch of a pilot."""
+    """Try every stretch of a pilot; `work(number, start)` says what it took, in seconds."""
     seconds, charged = [], []
     for number, start in enumerate(sizes.starts):
         tell(number, len(sizes.starts))
-        began, spent = clock(), charges()
-        work(number, start)
-        seconds.append(clock() - began)
+        spent = charges()
+        seconds.append(work(number, start))
         charged.append(charges() - spent)
     tell(len(sizes.starts), len(sizes.starts))
     return Measured(sizes.texts, seconds[0], tuple(seconds[1:]), tuple(charged[1:]))
@@ -130,16 +133,20 @@ def estimate_reenrich(
 ) -> WorkEstimate:
     """Try a plan out on some of its batches, chosen by its seed; writes nothing that stays.
 
-    Tickets whose answers are known are tried on one batch, and take what that took a ticket.
+    Tickets whose answers are known are tried on one batch, and take what that took a ticket. Where
+    a pilot's batches are smaller than those of the work, writing counts in proportion: it is the
+    same few files for many texts as for some.
     """
     run = begin(plan, tenant, ports, at=at).run
     began = clock()
     work = find_work(plan, tenant, ports, engine)
     ready, asking = parted(work.tickets, work.known, plan.request.asked)
     texts = texts_of(asking)
+    batches = -(-texts // answer_batches.BATCH_TEXTS)
     answerer = Answerer.of(run, plan, ports, work.known, unobserved)
     if texts or plan.publish:
         answerer.look_up_vectors(work.tickets, ports)
+    measure_tables(tenant, ports.store)
     fixed = clock() - began + (_gold_seconds(tenant, ports.log) if plan.publish else 0.0)
     measured = None
     with scratch() as lake:
@@ -151,15 +158,22 @@ def estimate_reenrich(
             fixed += (clock() - began) * len(ready) / len(known.tickets)
         if texts:
             sizes = pilot_sizes(texts, answer_batches.BATCH_TEXTS, seed=plan.request.bundle.seed)
+            writing = batches * sizes.texts / texts
 
-            def try_out(number: int, start: int) -> None:
-                fresh = replace(answerer, known=work.known)
-                fresh.stage(stretch(asking, start, sizes.texts), number + 1, aside)
+            def try_out(number: int, start: int) -> float:
+                batch, fresh = (
+                    stretch(asking, start, sizes.texts),
+                    replace(answerer, known=work.known),
+                )
+                began = clock()
+                vectors = fresh.ask(batch)
+                asked = clock()
+                fresh.write(batch, vectors, number + 1, aside)
+                return asked - began + writing * (clock() - asked)
 
             charges = charges_of(run.run_id, tenant, ports.postgres, price)
-            measured = measure(sizes, try_out, clock=clock, charges=charges, tell=tell)
+            measured = measure(sizes, try_out, charges=charges, tell=tell)
     seconds, cost = total_of(measured, texts, fixed=fixed, price=price)
-    batches = -(-texts // answer_batches.BATCH_TEXTS)
     return WorkEstimate(
         tickets=len(work.tickets),
         there=work.there,
@@ -170,29 +184,29 @@ def estimate_reenrich(
         cost=cost,
         currency=price.currency,
         fixed_seconds=fixed,
-        memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KILOBYTE,
-        pilot=measured or Measured(0, 0.0, (), ()),
+        memory_bytes=peak_memory(),
+        pilot=measured or NOT_TRIED,
     )
 
 
-def _gold_seconds(tenant: TenantContext, log: RunLog) -> float:
-    """Say how long the last run took over Gold; 0 where none has."""
+def peak_memory() -> int:
+    """Return the most bytes this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KILOBYTE
+
+
+def last_run(tenant: TenantContext, log: RunLog) -> tuple[Mapping[str, float], Mapping[str, int]]:
+    """Return what each step of the last run that ended took, and how many rows it wrote."""
     ended = {RunStatus.COMPLETED, RunStatus.DEGRADED}
     runs = [r for r in log.recent(tenant) if r.kind == RUN_KIND and r.status in ended]
-    seconds: Mapping[str, float] = (runs[0].manifest or {}).get("seconds", {}) if runs else {}
-    return float(seconds.get(Step.GOLD.value, 0.0))
+    manifest = runs[0].manifest if runs else None
+    return ({}, {}) if manifest is None else (manifest["seconds"], manifest["counts"])
+
+
+def _gold_seconds(tenant: TenantContext, log: RunLog) -> float:
+    return last_run(tenant, log)[0].get(Step.GOLD.value, 0.0)
 
 
 def price_in(config: Mapping[str, Any] | None) -> Price:
     """Read what an hour of compute costs in a tenant's configuration."""
     cost = (config or {}).get("cost") or {}
     return Price(float(cost.get("per_compute_hour", 0.0)), str(cost.get("currency", "COP")))
-
-
-def as_samples(seconds: Sequence[float]) -> str:
-    """Write what was measured, for people.
-
-    >>> as_samples([1.0, 2.345])
-    '1.00 s, 2.35 s'
-    """
-    return ", ".join(f"{one:.2f} s" for one in seconds)

@@ -15,6 +15,7 @@ from lakehouse.control.drift import DriftLog
 from lakehouse.control.evaluations import EvaluationLog
 from lakehouse.control.landings import LandingIndex
 from lakehouse.control.llm_ledger import LlmLedger
+from lakehouse.control.plans import PlanLog
 from lakehouse.control.runs import RunLog
 from lakehouse.control.served import ServedTables
 from lakehouse.data.history import TableHistory
@@ -29,6 +30,7 @@ PORTS: list[type] = [
     TableHistory,
     TableMaintenance,
     FileStore,
+    PlanLog,
     RunLog,
     LandingIndex,
     DriftLog,
