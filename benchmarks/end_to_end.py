@@ -41,11 +41,13 @@ from lakehouse.run import RunContext
 from lakehouse.settings import Settings
 from lakehouse.tenancy import TenantContext
 from pipelines.bootstrap import Platform, code_version
+from pipelines.bundles import Changes
 from pipelines.demo_corpus import TEXT_COLUMNS, labelled_history
 from pipelines.ingest import RawStore, ingest
 from pipelines.labelled_texts import LabelsFile
 from pipelines.mapping import ColumnMapping
 from pipelines.onboard import onboard
+from pipelines.promotion import Decision, promote_bundle, successor
 from pipelines.source_files import SourceFile
 from pipelines.tenant_config import default_config
 from pipelines.train import register_embedding_model, train
@@ -161,7 +163,8 @@ class Plata:
             name="Banco de pruebas",
             values=values,
             tenants=self._platform.tenants,
-            registry=self._platform.registry,
+            promotion=self._platform.promotion,
+            by="banco",
         )
         self._train(files.labelled)
 
@@ -176,7 +179,9 @@ class Plata:
             registry=platform.registry,
             cluster=platform.cluster,
         )
-        platform.registry.promote_model(report.model.name, report.model.version)
+        trained = Changes(models={_TASK: report.model})
+        bundle = successor(_TENANT, (task,), trained, platform.promotion)
+        promote_bundle(_TENANT, bundle, Decision("banco", "trained"), platform.promotion)
 
     def run(self, texts: Path) -> Seconds:
         """Take the CSV from file to Gold as `plata ingest` and `plata run` do."""

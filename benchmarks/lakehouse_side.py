@@ -30,9 +30,11 @@ from lakehouse.data.delta import DeltaTableStore
 from lakehouse.data.storage import FileStore, LakeRoot
 from lakehouse.tenancy import TenantContext
 from models.steps import classify_step
+from pipelines.bundles import bundle_of_aliases
 from pipelines.enrich import ModelSteps
 from pipelines.ingest import RawStore, ingest
 from pipelines.plan import RUN_KIND
+from pipelines.promotion import Decision, promote_bundle
 from pipelines.run import RunPorts, Step, close_run, execute, open_run
 from pipelines.source_files import SourceFile
 from registry.memory import MemoryRegistry
@@ -59,12 +61,14 @@ class Side:
         postgres = Postgres(postgres_url)
         self._folder = folder
         self._tenants = TenantDirectory(postgres)
+        registry = _registry(folder)
+        self._bundle = bundle_of_aliases((), registry)
         self._ports = RunPorts(
             store=DeltaTableStore(root),
             files=FileStore(root),
             landings=LandingIndex(postgres),
             log=RunLog(postgres),
-            registry=_registry(folder),
+            registry=registry,
             index=PgVectorIndex(postgres),
             postgres=postgres,
             models=ModelSteps(embed=embed_step, classify=classify_step),
@@ -74,6 +78,8 @@ class Side:
         """Take a file to Gold for a new tenant."""
         tenant = TenantContext.parse(f"b{uuid4().hex[:10]}")
         self._tenants.create(tenant, name="Banco de pruebas")
+        first = Decision("banco", "the first")
+        promote_bundle(tenant, self._bundle, first, self._ports.promotion)
         ports, began = self._ports, time.perf_counter()
         raw = RawStore(ports.files, ports.landings)
         file, at = SourceFile.find(events), datetime.now(UTC)

@@ -35,7 +35,8 @@ from lakehouse.tenancy import TenantContext
 from models.task import Task
 from pipelines.backfill_answers import Unanswered, answer, day_of, expected, part_of
 from pipelines.catalogue import refresh_catalogue
-from pipelines.plan import NO_ENRICHMENT, RunPlan, plan_enrichment
+from pipelines.plan import NO_ENRICHMENT, RunPlan
+from pipelines.promotion import bundle_to_plan
 from pipelines.reproduce import rehearsing
 from pipelines.run import PlannedRun, RunPorts, Step, contents_of, perform, publish_gold, terms_now
 from pipelines.sla_terms import SlaTerms
@@ -192,7 +193,7 @@ def _bundle_of(tasks: Sequence[Task], layer: Layer, run: RunContext, ports: RunP
     if layer is not Layer.SILVER:
         msg = f"models answer in Silver, not in {layer}: `--enrich` goes with `--layer silver`"
         raise InputError(msg)
-    return plan_enrichment(tasks, ports.registry, seed=run.seed)
+    return bundle_to_plan(run.tenant, tasks, ports.promotion)[0]
 
 
 def _answers(

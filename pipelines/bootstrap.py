@@ -46,11 +46,13 @@ from models.steps import classify_step
 from models.task import Task
 from pipelines.enrich import ModelSteps
 from pipelines.lineage_walk import LineagePorts
+from pipelines.promotion import PromotionPorts
 from pipelines.reproduce import Reproduction, reproduce
 from pipelines.run import RunPorts, Tell, tell_nobody
 from pipelines.run_events import Deferred, RunEvents
 from pipelines.sql import SqlPorts
 from pipelines.tenant_config import tasks_of
+from registry.bundle_log import BundleLog
 from registry.refs import Registry
 
 _CODE = ("contracts", "features", "lakehouse", "models", "pipelines", "registry")
@@ -137,6 +139,16 @@ class Platform:
         return MlflowRegistry(self.endpoints.mlflow_url, self.home / "cache" / "models")
 
     @cached_property
+    def bundles(self) -> BundleLog:
+        """Which versions answer, and who decided so."""
+        return BundleLog(self.postgres)
+
+    @property
+    def promotion(self) -> PromotionPorts:
+        """What a promotion works with."""
+        return PromotionPorts.over(self.postgres, self.registry)
+
+    @cached_property
     def index(self) -> EmbeddingIndex:
         """Vectors."""
         from features.pgvector_index import PgVectorIndex
@@ -208,7 +220,9 @@ class Platform:
         """The reviewers' accounts Plata made."""
         return ReviewerAccounts(self.home / "reviewers.json")
 
-    def run(self, tenant: TenantContext, *, tell: Tell = tell_nobody) -> RunManifest | None:
+    def run(
+        self, tenant: TenantContext, *, bundle: str | None = None, tell: Tell = tell_nobody
+    ) -> RunManifest | None:
         """Run a tenant from Raw to Gold as a Prefect flow; see `pipelines.flows.run_flow`."""
         from pipelines.flows import run_flow
 
@@ -219,6 +233,7 @@ class Platform:
             prefect_api_url=self.endpoints.prefect_api_url,
             at=datetime.now(UTC),
             code_version=code_version(),
+            bundle=bundle,
             tell=tell,
         )
 

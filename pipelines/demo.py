@@ -19,17 +19,22 @@ from models.task import Task
 from monitoring.drift import DriftPolicy
 from monitoring.words import VERDICTS
 from pipelines.bootstrap import Platform, code_version
+from pipelines.bundles import Changes
 from pipelines.ingest import RawStore, ingest
 from pipelines.labelled_texts import LabelsFile
 from pipelines.mapping import ColumnMapping
 from pipelines.monitor import DRIFT_KIND, Subject, Window, watch_as_run
 from pipelines.onboard import onboard
 from pipelines.plan import RUN_KIND
+from pipelines.promotion import Decision, promote_bundle, successor
 from pipelines.review import mlflow_page, push_all
 from pipelines.scenario import Delivery, LabelledTexts, Scenario
 from pipelines.source_files import SourceFile
 from pipelines.train import register_embedding_model, train
 from registry.refs import BASELINE
+
+DEMO = "plata demo"
+"""Who promotes, in the audit log."""
 
 REVIEW_CASES = 40
 """Cases a task's queue is filled up to: enough to look around, quick to send."""
@@ -89,7 +94,8 @@ class _Act:
             name=self.scenario.name,
             values=self.scenario.config,
             tenants=self.platform.tenants,
-            registry=self.platform.registry,
+            promotion=self.platform.promotion,
+            by=DEMO,
         )
         verb = "created" if done.created else "was there"
         return f"{verb}, configuration version {done.config_version}"
@@ -182,7 +188,10 @@ class _Act:
             cluster=self.platform.cluster,
             tell=say,
         )
-        registry.promote_model(report.model.name, report.model.version)
+        ports = self.platform.promotion
+        trained = Changes(models={task: report.model})
+        bundle = successor(self._tenant, self._tasks, trained, ports)
+        promote_bundle(self._tenant, bundle, Decision(DEMO, f"trained {report.model.uri}"), ports)
         others = {**report.candidates, **report.beside}
         figures = ", ".join(f"{name} {seen.macro_f1:.2f}" for name, seen in others.items())
         return f"{report.model.uri} is '{report.winner}'; macro-F1 on held-out: {figures}"

@@ -19,3 +19,7 @@ class NothingToDoError(PlataError, Terminal):
 
 class SpaceMismatchError(PlataError, Terminal):
     """A model was trained on vectors of another embedding space than the one it would read."""
+
+
+class BundleMismatchError(PlataError, Terminal):
+    """The parts of a bundle do not fit together, the tenant's tasks, or what MLflow shows."""

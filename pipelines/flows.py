@@ -48,6 +48,7 @@ def run_flow(
     prefect_api_url: str,
     at: datetime,
     code_version: str = "unknown",
+    bundle: str | None = None,
     tell: Tell = tell_nobody,
 ) -> RunManifest | None:
     """Run a tenant from Raw to Gold as a Prefect flow; None where nothing waits.
@@ -56,7 +57,7 @@ def run_flow(
     does not answer, and whatever error of ours a step ended with.
     """
     with ports.log.exclusive(tenant, RUN_KIND), _talking_to(prefect_api_url):
-        planned = open_run(tenant, tasks, ports, at=at, code_version=code_version)
+        planned = open_run(tenant, tasks, ports, at=at, code_version=code_version, bundle=bundle)
         if planned is None:
             return None
         with tags(*_tags(planned)):

@@ -1,4 +1,4 @@
-"""The plan of a run: every alias and every table resolved once, before the first step.
+"""The plan of a run: its bundle and every table resolved once, before the first step.
 
 It is stored with the run. A run that is killed goes on from its plan, whatever was promoted or
 landed in the meantime.
@@ -13,19 +13,14 @@ from typing import Any
 import msgspec
 
 from contracts.tables import BRONZE, SILVER
-from features.embed import EmbeddingChoice
 from lakehouse.control.landings import Landing, LandingIndex
 from lakehouse.control.runs import RunLog, RunStatus
 from lakehouse.data.tables import TableRef, TableStore
-from lakehouse.errors import ConfigurationError
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
-from models.folder import EMBEDDING, LLM, family_of, pinned_prompt, read_config
-from models.task import Task
-from pipelines.errors import SpaceMismatchError
 from pipelines.sla_terms import DEFAULT_TERMS, SlaTerms
-from registry.bundles import Bundle, TaskPins
-from registry.refs import BASELINE, ModelRef, PromptRef, Registry
+from registry.bundles import Bundle
+from registry.refs import ModelRef, PromptRef
 
 RUN_KIND = "run"
 REENRICH_KIND = "reenrich"
@@ -49,12 +44,14 @@ class RunPlan:
 
     `landings` are digests of files in Raw. `versions` are those of the tables as they were, None
     where a table was not there. `carried` are failed runs whose Bronze rows this run takes along.
+    `bundle_asked` is the reference that meant the bundle, empty where none was asked for.
     """
 
     landings: tuple[str, ...]
     versions: Mapping[str, int | None]
     carried: tuple[str, ...]
     bundle: Bundle
+    bundle_asked: str = ""
     sla: SlaTerms = field(default_factory=SlaTerms)
 
     def version(self, table: TableRef) -> int | None:
@@ -62,9 +59,9 @@ class RunPlan:
         return self.versions[str(table)]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
+        """Return plain JSON values, the bundle's name among them."""
         values: dict[str, Any] = msgspec.to_builtins(self)
-        return values
+        return {**values, "bundle_id": self.bundle.bundle_id}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> RunPlan:
@@ -74,88 +71,14 @@ class RunPlan:
         return msgspec.convert(given, cls)
 
 
-def plan_enrichment(tasks: Sequence[Task], registry: Registry, *, seed: int) -> Bundle:
-    """Resolve every alias once, and see that the models fit together.
-
-    Raises `UnknownAliasError` with the command that mends it, and `SpaceMismatchError` where a
-    model learned from vectors of another embedding space than the plan's: its answers would be
-    noise, with scores that do not tell.
-    """
-    embedding = _the_embedding(tasks)
-    bundle = Bundle(
-        embedding=registry.resolve_model(embedding.model),
-        embedding_prompt=registry.resolve_prompt(embedding.prompt),
-        tasks=tuple(_plan_task(task, registry) for task in tasks),
-        seed=seed,
-    )
-    for task in bundle.tasks:
-        for model in dict.fromkeys((task.champion, task.baseline)):
-            _check_space(model, task.task, bundle, registry)
-        _check_baseline(task, registry)
-    return bundle
-
-
-def _check_space(model: ModelRef, task: str, bundle: Bundle, registry: Registry) -> None:
-    folder = registry.fetch(model)
-    learned = None if family_of(folder) == EMBEDDING else read_config(folder).get("embedding")
-    if learned is None:
-        return
-    given = (bundle.embedding.digest, bundle.embedding_prompt.digest)
-    if (learned["model_digest"], learned["prompt_digest"]) == given:
-        return
-    msg = (
-        f"{model.uri} was trained on vectors of {learned['model']} read through "
-        f"{learned['prompt']}, and would be given those of {bundle.embedding.uri} read through "
-        f"{bundle.embedding_prompt.uri}; train it again (`plata models train --task {task} …`), or "
-        f"promote a version that fits (`plata models list`, `plata models promote {model.name} "
-        "VERSION`)"
-    )
-    raise SpaceMismatchError(msg)
-
-
-def _check_baseline(task: TaskPins, registry: Registry) -> None:
-    """Raise unless the baseline answers by itself: it stands in where an endpoint is down."""
-    if family_of(registry.fetch(task.baseline)) != LLM:
-        return
-    msg = (
-        f"{task.baseline.uri}, the baseline of '{task.task}', is an LLM; a baseline answers where "
-        "an endpoint does not. Promote rules or a trained version: `plata models promote "
-        f"{task.baseline.name} VERSION --alias {BASELINE}`"
-    )
-    raise ConfigurationError(msg)
-
-
-def _the_embedding(tasks: Sequence[Task]) -> EmbeddingChoice:
-    chosen = sorted({task.embedding for task in tasks}, key=str)
-    if len(chosen) > 1:
-        msg = f"the tasks of a run share one embedding, these have {len(chosen)}: {chosen}"
-        raise ConfigurationError(msg)
-    return chosen[0] if chosen else EmbeddingChoice()
-
-
-def _plan_task(task: Task, registry: Registry) -> TaskPins:
-    champion = registry.resolve_model(task.model)
-    return TaskPins(
-        task=task.name,
-        labels=task.labels,
-        text_field=task.text_field,
-        champion=champion,
-        baseline=registry.resolve_model(task.model, BASELINE),
-        zero_shot=registry.resolve_prompt(task.zero_shot_prompt),
-        accept_at=task.routing.accept_at,
-        audit_share=task.audit_share,
-        champion_prompt=pinned_prompt(registry.fetch(champion)),
-    )
-
-
 def plan_run(
     run: RunContext,
-    tasks: Sequence[Task],
+    bundle: Bundle,
     waiting: Sequence[Landing],
     *,
+    asked: str,
     store: TableStore,
     log: RunLog,
-    registry: Registry,
     terms: SlaTerms = DEFAULT_TERMS,
 ) -> RunPlan:
     """Plan a run over the landings that wait; reads, writes nothing."""
@@ -165,7 +88,8 @@ def plan_run(
         landings=tuple(landing.content_sha256 for landing in waiting),
         versions={name: None if head is None else head.version for name, head in heads.items()},
         carried=stranded_runs(run.tenant, log),
-        bundle=plan_enrichment(tasks, registry, seed=run.seed),
+        bundle=bundle,
+        bundle_asked=asked,
         sla=terms,
     )
 

@@ -32,6 +32,7 @@ from lakehouse.data.history import VersionedTableStore
 from lakehouse.data.maintenance import TableMaintenance, Tidied
 from lakehouse.data.storage import FileStore
 from lakehouse.data.tables import Snapshot
+from lakehouse.errors import InputError
 from lakehouse.manifest import Environment, FileInput, RunManifest
 from lakehouse.run import RunContext, RunId
 from lakehouse.telemetry import run_logger
@@ -48,6 +49,7 @@ from pipelines.gold_serving import serve_gold
 from pipelines.gold_view import read_silver
 from pipelines.pending import pending_tickets
 from pipelines.plan import RUN_KIND, RunPlan, plan_run, planned_landings, stranded_runs
+from pipelines.promotion import PromotionPorts, bundle_to_plan
 from pipelines.quality import audit_rows, audit_staged, layer_begun, publish_layer, require
 from pipelines.run_events import RunEvents, Silent
 from pipelines.silver import SilverInput, refine_events
@@ -107,6 +109,11 @@ class RunPorts:
     events: RunEvents = field(default_factory=Silent)
     maintenance: TableMaintenance | None = None
 
+    @property
+    def promotion(self) -> PromotionPorts:
+        """What says which bundle a run is planned against."""
+        return PromotionPorts.over(self.postgres, self.registry)
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
@@ -128,29 +135,51 @@ def open_run(
     *,
     at: datetime,
     code_version: str = "unknown",
+    bundle: str | None = None,
 ) -> PlannedRun | None:
     """Take up the run that was killed, else plan one over what waits; None where nothing waits.
 
-    Hold `ports.log.exclusive(tenant, RUN_KIND)` from here to `close_run`.
+    It is planned against the tenant's champion, or the `bundle` that is named. Hold
+    `ports.log.exclusive(tenant, RUN_KIND)` from here to `close_run`.
     """
     unfinished = ports.log.unfinished(tenant, RUN_KIND)
     if unfinished is not None:
-        return PlannedRun(unfinished.run, RunPlan.of(unfinished.plan), resumed=True)
+        planned = PlannedRun(unfinished.run, RunPlan.of(unfinished.plan), resumed=True)
+        _require_bundle(planned, bundle, ports)
+        return planned
     waiting = ports.landings.waiting(tenant)
     if not waiting and not stranded_runs(tenant, ports.log):
         return None
-    run = RunContext.begin(tenant, kind=RUN_KIND, at=at, code_version=code_version)
+    chosen, asked = bundle_to_plan(tenant, tasks, ports.promotion, bundle)
+    run = RunContext.begin(
+        tenant, kind=RUN_KIND, at=at, seed=chosen.seed, code_version=code_version
+    )
     plan = plan_run(
         run,
-        tasks,
+        chosen,
         waiting,
+        asked=asked,
         store=ports.store,
         log=ports.log,
-        registry=ports.registry,
         terms=terms_now(tenant, ports),
     )
     ports.log.start(run, RUN_KIND, plan.as_dict())
     return PlannedRun(run, plan)
+
+
+def _require_bundle(planned: PlannedRun, asked: str | None, ports: RunPorts) -> None:
+    """Raise `InputError` where an open run was planned against another bundle than is asked for."""
+    if asked is None:
+        return
+    tenant, has = planned.run.tenant, planned.plan.bundle.bundle_id
+    if ports.promotion.bundles.find(tenant, asked).bundle_id == has:
+        return
+    msg = (
+        f"run {planned.run.run_id} is open and keeps {has}; finish it with "
+        f"`plata run --tenant {tenant.tenant_id}`, or give it up with "
+        f"`plata runs abandon {planned.run.run_id} --tenant {tenant.tenant_id}`"
+    )
+    raise InputError(msg)
 
 
 def execute(
@@ -238,12 +267,13 @@ def run_tenant(
     *,
     at: datetime,
     code_version: str = "unknown",
+    bundle: str | None = None,
     on_step: OnStep = unobserved,
     tell: Tell = tell_nobody,
 ) -> RunManifest | None:
     """Run a tenant from Raw to Gold; None where nothing waits. Raises `TenantBusyError`."""
     with ports.log.exclusive(tenant, RUN_KIND):
-        planned = open_run(tenant, tasks, ports, at=at, code_version=code_version)
+        planned = open_run(tenant, tasks, ports, at=at, code_version=code_version, bundle=bundle)
         if planned is None:
             return None
         seconds = execute(planned, ports, on_step=on_step, tell=tell)
@@ -571,7 +601,7 @@ def _manifest(planned: PlannedRun, ports: RunPorts, seconds: Mapping[str, float]
         files=tuple(_file(landing) for landing in landings),
         inputs=inputs,
         outputs=_heads(run.tenant, ports, (*BRONZE, *SILVER, *GOLD)),
-        pins={**plan.bundle.pins(), "bundle": plan.bundle.bundle_id, "sla": str(plan.sla)},
+        pins={**_bundle_pins(plan), **plan.bundle.pins(), "sla": str(plan.sla)},
         digests=plan.bundle.digests(),
         counts={table: content.rows for table, content in contents.items()},
         contents=contents,
@@ -579,6 +609,11 @@ def _manifest(planned: PlannedRun, ports: RunPorts, seconds: Mapping[str, float]
         seconds=seconds,
         spent=tuple(LlmLedger(ports.postgres).spent(run.tenant, run.run_id)),
     )
+
+
+def _bundle_pins(plan: RunPlan) -> dict[str, str]:
+    asked = {"bundle.asked": plan.bundle_asked} if plan.bundle_asked else {}
+    return {"bundle": plan.bundle.bundle_id, **asked}
 
 
 def _file(landing: Landing) -> FileInput:

@@ -7,15 +7,22 @@ A run is planned against exactly one, and every row it enriches carries the name
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from registry.refs import ModelRef, PromptRef, bundle_id, text_digest
+from lakehouse.errors import InputError
+from lakehouse.tenancy import TenantContext
+from registry.refs import CHAMPION, ModelRef, PromptRef, bundle_id, text_digest
 
 _PLAIN_TEXT = "text"
+_ID = r"bundle-[0-9a-f]{12}"
+_REFERENCE = re.compile(
+    rf"bundle:/(?P<name>[\w.-]+)(@(?P<alias>[\w.-]+)|/(?P<exact>{_ID}))|(?P<bare>{_ID})"
+)
 
 Pin = ModelRef | PromptRef | str
 
@@ -109,3 +116,41 @@ class Bundle:
     def of(cls, values: Mapping[str, Any]) -> Bundle:
         """Read what `as_dict` wrote, also before a champion could have a prompt."""
         return msgspec.convert(values, cls)
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRef:
+    """What a bundle is asked for as: by the alias of a name, or exactly.
+
+    >>> str(BundleRef.parse("bundle:/norte@champion"))
+    'bundle:/norte@champion'
+    >>> BundleRef.parse("bundle-528af0c91323").bundle_id
+    'bundle-528af0c91323'
+    """
+
+    name: str | None = None
+    alias: str | None = None
+    bundle_id: str | None = None
+
+    @classmethod
+    def champion(cls, tenant: TenantContext) -> BundleRef:
+        """Ask for what a tenant's runs are planned against: its own name's champion."""
+        return cls(tenant.tenant_id, CHAMPION)
+
+    @classmethod
+    def parse(cls, text: str) -> BundleRef:
+        """Read a reference. Raises `InputError` that shows the three ways to write one."""
+        found = _REFERENCE.fullmatch(text.strip())
+        if found is None:
+            msg = (
+                f"'{text}' names no bundle; write bundle:/alcaldia-norte@champion, "
+                "bundle:/alcaldia-norte/bundle-528af0c91323 or bundle-528af0c91323"
+            )
+            raise InputError(msg)
+        return cls(found["name"], found["alias"], found["exact"] or found["bare"])
+
+    def __str__(self) -> str:
+        """Write it as it was read."""
+        if self.alias is not None:
+            return f"bundle:/{self.name}@{self.alias}"
+        return f"bundle:/{self.name}/{self.bundle_id}" if self.name else str(self.bundle_id)

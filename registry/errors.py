@@ -43,3 +43,18 @@ class ArtifactError(PlataError, Terminal):
 
 class PromptError(PlataError, Terminal):
     """A prompt's text cannot be used: it lacks its variables or what its kind must say."""
+
+
+class UnknownBundleError(PlataError, Terminal):
+    """A tenant has no bundle of that name, under that alias, or of that content."""
+
+    @classmethod
+    def of(cls, tenant: str, reference: str, have: Sequence[str]) -> UnknownBundleError:
+        """Name what was sought, what there is, and the command that makes one."""
+        there = f"it has: {', '.join(have)}" if have else "it has none yet"
+        remedy = (
+            f"see `plata bundles list --tenant {tenant}`"
+            if have
+            else f"make the first with `plata bundles create --tenant {tenant} --promote`"
+        )
+        return cls(f"tenant '{tenant}' has no bundle {reference} ({there}); {remedy}")

@@ -55,9 +55,13 @@ class _Shelf(Generic[Ref]):
         return own[alias]
 
     def promote(self, name: str, version: str, alias: str) -> Ref:
+        ref = self.exact(name, version)
+        self.aliases.setdefault(name, {})[alias] = ref
+        return ref
+
+    def exact(self, name: str, version: str) -> Ref:
         for ref in self.refs.get(name, []):
             if ref.version == version:
-                self.aliases.setdefault(name, {})[alias] = ref
                 return ref
         have = [ref.version for ref in self.refs.get(name, [])]
         raise UnknownVersionError.of(self.kind, name, version, have)
@@ -91,6 +95,14 @@ class MemoryRegistry:
     def resolve_prompt(self, name: str, alias: str = CHAMPION) -> PromptRef:
         """Return the version an alias means now."""
         return self._prompts.resolve(name, alias)
+
+    def model_version(self, name: str, version: str) -> ModelRef:
+        """Return exactly that version."""
+        return self._models.exact(name, version)
+
+    def prompt_version(self, name: str, version: str) -> PromptRef:
+        """Return exactly that version."""
+        return self._prompts.exact(name, version)
 
     def fetch(self, model: ModelRef) -> Path:
         """Return the folder of the copy, its digest verified."""

@@ -98,6 +98,24 @@ class MlflowRegistry:
                 )
         return _prompt_ref(found)
 
+    def model_version(self, name: str, version: str) -> ModelRef:
+        """Return exactly that version. Raises `UnknownVersionError`."""
+        with self._translated():
+            found = self._found(lambda: self._client.get_model_version(name, version))
+            if found is None:
+                have = [str(v.version) for v in self._model_versions(name)]
+                raise UnknownVersionError.of("model", name, version, have)
+        return _model_ref(found)
+
+    def prompt_version(self, name: str, version: str) -> PromptRef:
+        """Return exactly that version. Raises `UnknownVersionError`."""
+        with self._translated():
+            found = self._found(lambda: self._client.get_prompt_version(name, version))
+            if found is None:
+                have = [str(v.version) for v in self._prompt_versions(name)]
+                raise UnknownVersionError.of("prompt", name, version, have)
+        return _prompt_ref(found)
+
     def fetch(self, model: ModelRef) -> Path:
         """Return a local folder with the files; it is downloaded once, and verified once a process.
 
@@ -160,23 +178,17 @@ class MlflowRegistry:
 
     def promote_model(self, name: str, version: str, alias: str = CHAMPION) -> ModelRef:
         """Point the alias at a version. Raises `UnknownVersionError`."""
+        found = self.model_version(name, version)
         with self._translated():
-            found = self._found(lambda: self._client.get_model_version(name, version))
-            if found is None:
-                have = [str(v.version) for v in self._model_versions(name)]
-                raise UnknownVersionError.of("model", name, version, have)
-            self._client.set_registered_model_alias(name, alias, str(version))
-        return _model_ref(found)
+            self._client.set_registered_model_alias(name, alias, found.version)
+        return found
 
     def promote_prompt(self, name: str, version: str, alias: str = CHAMPION) -> PromptRef:
         """Point the alias at a version. Raises `UnknownVersionError`."""
+        found = self.prompt_version(name, version)
         with self._translated():
-            found = self._found(lambda: self._client.get_prompt_version(name, version))
-            if found is None:
-                have = [str(v.version) for v in self._prompt_versions(name)]
-                raise UnknownVersionError.of("prompt", name, version, have)
-            self._client.set_prompt_alias(name, alias, int(version))
-        return _prompt_ref(found)
+            self._client.set_prompt_alias(name, alias, int(found.version))
+        return found
 
     def models(self) -> Sequence[VersionInfo]:
         """Every version of every model, newest first within a name."""

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from lakehouse.errors import InputError
 from registry.errors import PromptError
 
 CHAMPION = "champion"
 BASELINE = "baseline"
 
+_URI = re.compile(r"(models|prompts):/([\w.-]+)(?:/(\d+)|@([\w.-]+))")
 _VARIABLE = re.compile(r"\{\{\s*\w+\s*\}\}")
 
 
@@ -108,6 +110,14 @@ class Registry(Protocol):
         """Return the version an alias means now. Raises `UnknownAliasError`."""
         ...
 
+    def model_version(self, name: str, version: str) -> ModelRef:
+        """Return exactly that version. Raises `UnknownVersionError`."""
+        ...
+
+    def prompt_version(self, name: str, version: str) -> PromptRef:
+        """Return exactly that version. Raises `UnknownVersionError`."""
+        ...
+
     def fetch(self, model: ModelRef) -> Path:
         """Return a local folder with the model's files, whose digest was verified.
 
@@ -142,6 +152,26 @@ class Registry(Protocol):
     def prompts(self) -> Sequence[VersionInfo]:
         """Every version of every prompt, newest first within a name."""
         ...
+
+
+def resolve_uri(uri: str, registry: Registry) -> ModelRef | PromptRef:
+    """Return the version an MLflow address means now: `models:/NAME/7` or `prompts:/NAME@champion`.
+
+    Raises `InputError` where it is no such address, and what the registry raises where it is.
+    """
+    found = _URI.fullmatch(uri.strip())
+    if found is None:
+        msg = (
+            f"'{uri}' is not the address of a version; "
+            "write models:/NAME/7, models:/NAME@champion, prompts:/NAME/3 or prompts:/NAME@champion"
+        )
+        raise InputError(msg)
+    kind, name, version, alias = found.groups()
+    if kind == "models":
+        exact = registry.model_version(name, version) if version else None
+        return exact or registry.resolve_model(name, alias)
+    text = registry.prompt_version(name, version) if version else None
+    return text or registry.resolve_prompt(name, alias)
 
 
 def check_template(name: str, template: str) -> None:

@@ -10,12 +10,14 @@ import typer
 from lakehouse.errors import PlataError
 from serving.cli import (
     backfill,
+    bundles,
     contracts,
     data,
     demo,
     drift,
     lineage,
     models,
+    promote,
     prompts,
     review,
     runs,
@@ -60,6 +62,7 @@ sql.register(app)
 simulate.register(app)
 demo.register(app)
 lineage.register(app)
+promote.register(app)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(runs.app, name="runs")
 app.add_typer(backfill.app, name="backfill")
@@ -67,6 +70,7 @@ app.add_typer(tables.app, name="tables")
 app.add_typer(contracts.app, name="contracts")
 app.add_typer(models.app, name="models")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(bundles.app, name="bundles")
 app.add_typer(review.app, name="review")
 app.add_typer(drift.app, name="drift")
 

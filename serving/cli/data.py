@@ -126,12 +126,22 @@ def ingest(
 def run(
     tenant: OfTenant,
     only: Annotated[Only | None, typer.Option(help="Run one layer alone.")] = None,
+    bundle: Annotated[
+        str | None, typer.Option(help="Another bundle than the champion, for this run alone.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a tenant from Raw to Gold. A run that was killed goes on where it was.
 
-    Example: plata run --tenant alcaldia-norte
+    A new run is planned against the tenant's champion bundle, and keeps it to its end.
+
+    Example: plata run --tenant alcaldia-norte --bundle bundle-528af0c91323
     """
+    if only is not None and bundle is not None:
+        from lakehouse.errors import InputError
+
+        msg = "--bundle is for a whole run; leave out --only"
+        raise InputError(msg)
     if only is Only.BRONZE:
         bronze(tenant, as_json)
     elif only is Only.SILVER:
@@ -139,16 +149,16 @@ def run(
     elif only is Only.GOLD:
         gold(tenant, as_json)
     else:
-        _run_all(tenant, as_json)
+        _run_all(tenant, bundle, as_json)
 
 
-def _run_all(tenant: str, as_json: bool) -> None:
+def _run_all(tenant: str, bundle: str | None, as_json: bool) -> None:
     from pipelines.bootstrap import open_platform
 
     platform = open_platform()
     context = platform.tenant(tenant)
     with steps_shown() as tell:
-        manifest = platform.run(context, tell=tell)
+        manifest = platform.run(context, bundle=bundle, tell=tell)
     _show_manifest(tenant, None if manifest is None else manifest.as_dict(), as_json)
 
 

@@ -224,13 +224,16 @@ def promote(
     alias: Annotated[str, typer.Option(help="The alias that will mean this version.")] = "champion",
     as_json: AsJson = False,
 ) -> None:
-    """Point an alias at a version. Runs planned from now on use it; rows written stay as they are.
+    """Point an alias at a version. An alias that shows a tenant's champion is `plata promote`'s.
 
-    Example: plata models promote alcaldia-norte.tipo 2 --alias champion
+    Example: plata models promote alcaldia-norte.tipo 2 --alias retador
     """
     from pipelines.bootstrap import open_platform
+    from pipelines.promotion import require_free
 
-    ref = open_platform().registry.promote_model(name, version, alias)
+    platform = open_platform()
+    require_free(name, version, alias, platform.tenants, platform.bundles)
+    ref = platform.registry.promote_model(name, version, alias)
     emit(
         {"model": ref.uri, "alias": alias, "digest": ref.digest},
         as_json=as_json,
@@ -246,7 +249,8 @@ def _emit_registered(ref: Any, as_json: bool) -> None:
         {"model": ref.uri, "digest": ref.digest},
         as_json=as_json,
         table=lambda: (
-            f"{ref.uri} is registered; use it with `plata models promote {ref.name} {ref.version}`"
+            f"{ref.uri} is registered; use it with `plata promote {ref.name} {ref.version} "
+            "--tenant TENANT`"
         ),
     )
 

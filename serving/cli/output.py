@@ -56,6 +56,17 @@ def _cell(value: Any) -> str:
     return f"{value:,.3f}" if isinstance(value, float) else str(value)
 
 
+def operator() -> str:
+    """Return who is at the keyboard, for the audit log: the name the system knows them by."""
+    import os
+    from getpass import getuser
+
+    try:
+        return getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
 def fail(message: str) -> None:
     """Print an error as one line on standard error."""
     sys.stderr.write("error: " + " ".join(message.split()) + "\n")

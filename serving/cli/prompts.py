@@ -35,7 +35,7 @@ def register(
         {"prompt": ref.uri, "digest": ref.digest},
         as_json=as_json,
         table=lambda: (
-            f"{ref.uri}; use it with `plata prompts promote {name} {ref.version} --alias champion`"
+            f"{ref.uri}; use it with `plata promote {name} {ref.version} --tenant TENANT`"
         ),
     )
 
@@ -93,13 +93,16 @@ def promote(
     alias: Annotated[str, typer.Option(help="The alias that will mean this version.")] = "champion",
     as_json: AsJson = False,
 ) -> None:
-    """Point an alias at a version. Runs planned from now on use it; rows written stay as they are.
+    """Point an alias at a version. An alias that shows a tenant's champion is `plata promote`'s.
 
-    Example: plata prompts promote alcaldia-norte.tipo.zero-shot 2 --alias champion
+    Example: plata prompts promote alcaldia-norte.tipo.zero-shot 2 --alias borrador
     """
     from pipelines.bootstrap import open_platform
+    from pipelines.promotion import require_free
 
-    ref = open_platform().registry.promote_prompt(name, version, alias)
+    platform = open_platform()
+    require_free(name, version, alias, platform.tenants, platform.bundles)
+    ref = platform.registry.promote_prompt(name, version, alias)
     emit(
         {"prompt": ref.uri, "alias": alias, "digest": ref.digest},
         as_json=as_json,

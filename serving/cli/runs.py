@@ -171,6 +171,13 @@ def _found(platform: Any, tenant: Any, run_id: str) -> Any:
     return record
 
 
+def _bundle(plan: Any) -> str:
+    if "bundle_id" not in plan:
+        return ""
+    asked = plan.get("bundle_asked")
+    return f", {plan['bundle_id']}" + (f" (asked for as {asked})" if asked else "")
+
+
 def _drawn(value: dict[str, Any]) -> Any:
     from rich.console import Group
 
@@ -178,7 +185,7 @@ def _drawn(value: dict[str, Any]) -> Any:
     pins = manifest.get("pins", {})
     warned = [c for c in value["quality"] if not c["passed"] and c["severity"] == "warning"]
     return Group(
-        f"{value['run_id']}: {value['status']}"
+        f"{value['run_id']}: {value['status']}{_bundle(value['plan'])}"
         + (f" ({value['error']})" if value["error"] else ""),
         *(
             f"warning: {c['table']}: {c['check']}: found {c['observed']}, expected {c['expected']}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from serving.cli.output import emit, grid
+from serving.cli.output import emit, grid, operator
 
 app = typer.Typer(no_args_is_help=True, help="Create, configure and list tenants.")
 
@@ -27,6 +27,8 @@ def create(
 
     Example: plata tenants create alcaldia-norte --name "Alcaldía Norte"
     """
+    from rich.console import Group
+
     from lakehouse.tenancy import TenantContext
     from pipelines.bootstrap import open_platform
     from pipelines.onboard import onboard
@@ -40,17 +42,27 @@ def create(
         name=name or tenant,
         values=values,
         tenants=platform.tenants,
-        registry=platform.registry,
+        promotion=platform.promotion,
+        by=operator(),
     )
     pins = [*(m.uri for m in done.baselines), *(p.uri for p in done.prompts)]
     emit(
-        {"tenant": tenant, "created": done.created, "config": done.config_version, "pins": pins},
+        {
+            "tenant": tenant,
+            "created": done.created,
+            "config": done.config_version,
+            "pins": pins,
+            **_bundle(done),
+        },
         as_json=as_json,
-        table=lambda: grid(
-            f"{tenant}: {'created' if done.created else 'was there already'}, "
-            f"configuration version {done.config_version}",
-            ["registered"],
-            [[pin] for pin in pins],
+        table=lambda: Group(
+            grid(
+                f"{tenant}: {'created' if done.created else 'was there already'}, "
+                f"configuration version {done.config_version}",
+                ["registered"],
+                [[pin] for pin in pins],
+            ),
+            _bundle_said(done),
         ),
     )
 
@@ -76,12 +88,15 @@ def configure(
         name=tenant,
         values=values,
         tenants=platform.tenants,
-        registry=platform.registry,
+        promotion=platform.promotion,
+        by=operator(),
     )
     emit(
-        {"tenant": tenant, "config": done.config_version},
+        {"tenant": tenant, "config": done.config_version, **_bundle(done)},
         as_json=as_json,
-        table=lambda: f"{tenant}: configuration version {done.config_version}",
+        table=lambda: (
+            f"{tenant}: configuration version {done.config_version}; {_bundle_said(done)}"
+        ),
     )
 
 
@@ -128,3 +143,13 @@ def show(tenant: str) -> None:
     config = platform.tenants.config(platform.tenant(tenant))
     values = {} if config is None else dict(config.values)
     yaml.safe_dump(values, sys.stdout, allow_unicode=True, sort_keys=False)
+
+
+def _bundle(done: Any) -> dict[str, str | None]:
+    champion = None if done.champion is None else done.champion.bundle_id
+    return {"bundle": champion, "waiting": done.waiting}
+
+
+def _bundle_said(done: Any) -> str:
+    champion = "no bundle yet" if done.champion is None else f"runs use {done.champion.bundle_id}"
+    return f"{champion}: {done.waiting}" if done.waiting else champion

@@ -24,6 +24,7 @@ from lakehouse.data.storage import FileStore
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
+from registry.bundle_log import BundleLog
 
 PORTS: list[type] = [
     TableStore,
@@ -39,6 +40,7 @@ PORTS: list[type] = [
     ServedTables,
     LlmLedger,
     EmbeddingIndex,
+    BundleLog,
     ReviewQueue,
 ]
 

@@ -50,9 +50,11 @@ from models.folder import CONFIG_FILE
 from models.routing import RoutingPolicy
 from models.task import Task
 from pipelines.backfill import BACKFILL_KIND, Days, carry_out, plan_backfill, unfinished
+from pipelines.bundles import bundle_of_aliases
 from pipelines.enrich import ModelSteps
 from pipelines.ingest import Landed, RawStore, ingest
 from pipelines.mapping import ColumnMapping
+from pipelines.promotion import Decision, promote_bundle
 from pipelines.run import RunPorts, run_tenant
 from pipelines.source_files import SourceFile
 from pipelines.steps import unobserved
@@ -81,6 +83,12 @@ class FixedRegistry:
         if alias != "champion":
             raise UnknownAliasError.of("prompt", name, alias, ["champion"], remedy="")
         return PromptRef(name, "1", f"digest-{name}")
+
+    def model_version(self, name: str, version: str) -> ModelRef:
+        return ModelRef(name, version, f"digest-{name}-{version}")
+
+    def prompt_version(self, name: str, version: str) -> PromptRef:
+        return PromptRef(name, version, f"digest-{name}")
 
     def fetch(self, model: ModelRef) -> Path:
         folder = self._folder / f"{model.name}-{model.version}"
@@ -121,7 +129,9 @@ class PromotedRegistry(FixedRegistry):
 def promoted(ports: RunPorts) -> RunPorts:
     """Hand out the same ports after a promotion."""
     folder = ports.registry._folder  # type: ignore[attr-defined]
-    return replace(ports, registry=PromotedRegistry(folder))
+    ports = replace(ports, registry=PromotedRegistry(folder))
+    promote_aliases(NORTE, tasks(), ports)
+    return ports
 
 
 def quick_embed(folder: str, template: str) -> BatchStep:
@@ -201,6 +211,12 @@ def ports_at(url: str, lake: Path, models: ModelSteps = QUICK_MODELS) -> RunPort
         postgres=postgres,
         models=models,
     )
+
+
+def promote_aliases(tenant: TenantContext, asked: Sequence[Task], ports: RunPorts) -> None:
+    """Make what the aliases mean the bundle of a tenant's runs; whether it fits is not asked."""
+    bundle = bundle_of_aliases(asked, ports.registry)
+    promote_bundle(tenant, bundle, Decision("tests", "the first"), ports.promotion)
 
 
 def uid(name: str) -> str:
@@ -309,6 +325,7 @@ def prepare(url: str, folder: Path) -> None:
     migrate(url)
     ports = ports_at(url, folder / "lake")
     TenantDirectory(ports.postgres).create(NORTE, name="Norte")
+    promote_aliases(NORTE, tasks(), ports)
     land(ports, write_lines(folder / "first.jsonl", FIRST_FILE), FIRST)
     run_tenant(NORTE, tasks(), ports, at=FIRST)
     land(ports, write_lines(folder / "second.jsonl", SECOND_FILE), SECOND)

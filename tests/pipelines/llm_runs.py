@@ -69,7 +69,9 @@ def llm_ports(url: str, lake: Path, server_url: str, *, concurrency: int = 2) ->
     desk = LlmDesk({"local": caller}, LlmLedger(Postgres(url)))
     models = ModelSteps(killable.quick_embed, killable.quick_classify, desk.open)
     ports: RunPorts = killable.ports_at(url, lake, models)
-    return replace(ports, registry=LlmRegistry(lake.parent))
+    ports = replace(ports, registry=LlmRegistry(lake.parent))
+    killable.promote_aliases(killable.NORTE, killable.tasks(), ports)
+    return ports
 
 
 if __name__ == "__main__":

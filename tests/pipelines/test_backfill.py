@@ -226,6 +226,7 @@ def test_what_a_newer_run_answered_meanwhile_is_left_to_it(
 ) -> None:
     ports = killable.ports_at(*killable.copied(server, prepared, "newer-run"))
     begun = planned(killable.promoted(ports), killable, Layer.SILVER, enrich=True)
+    killable.promote_aliases(killable.NORTE, killable.tasks(), ports)
     run_tenant(killable.NORTE, killable.tasks(), ports, at=killable.THIRD.replace(hour=20))
     by_run = answers(ports, killable)
     busy = Chunk("answers/2026-01-04", 2, {})

@@ -31,6 +31,7 @@ from models.learned import LEARNED_FILE
 from models.routing import RoutingPolicy
 from models.steps import classify_step
 from models.task import Task
+from pipelines.bundles import bundle_of_aliases
 from pipelines.enrich import ModelSteps
 from pipelines.evaluate import (
     EvaluationPorts,
@@ -40,7 +41,6 @@ from pipelines.evaluate import (
     evaluate_answers,
 )
 from pipelines.labelled_texts import LabelsFile
-from pipelines.plan import plan_enrichment
 from pipelines.train import (
     register_baseline,
     register_embedding_model,
@@ -126,7 +126,7 @@ class House:
         return RunContext.begin(self.tenant, kind=kind, at=MORNING + timedelta(minutes=minutes))
 
     def champion(self) -> Bundle:
-        return plan_enrichment([self.task], self.registry, seed=1)
+        return replace(bundle_of_aliases([self.task], self.registry), seed=1)
 
     def with_model(self, ref: ModelRef) -> Bundle:
         champion = self.champion()

@@ -59,6 +59,7 @@ def build(
         ports: RunPorts = killable.ports_at(postgres_url, folder / "lake")
         tenant = TenantContext.parse(f"f{uuid4().hex[:10]}")
         TenantDirectory(ports.postgres).create(tenant, name="Pueblo")
+        killable.promote_aliases(tenant, killable.tasks(), ports)
         file = SourceFile.find(killable.write_lines(folder / "a.jsonl", lines))
         raw = RawStore(ports.files, ports.landings)
         ingest(file, tenant, source="sim", mapping=None, raw=raw, at=killable.FIRST)

@@ -108,6 +108,7 @@ def city(
     tenant = TenantContext.parse(f"s{uuid4().hex[:10]}")
     ports: RunPorts = killable.ports_at(postgres_url, folder / "lake")
     TenantDirectory(ports.postgres).create(tenant, name="Ciudad")
+    killable.promote_aliases(tenant, killable.tasks(), ports)
     lines = folder / "events.jsonl"
     with lines.open("wb") as sink:
         for block in simulate(read_simulation(None, {"events": request.param})):

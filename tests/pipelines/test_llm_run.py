@@ -19,7 +19,8 @@ from lakehouse.control.runs import RunStatus
 from lakehouse.errors import ConfigurationError
 from lakehouse.manifest import RunManifest
 from models.llm_desk import LlmDesk
-from pipelines.plan import plan_enrichment
+from pipelines.bundles import bundle_of_aliases, check_fit
+from pipelines.errors import BundleMismatchError
 from pipelines.reproduce import reproduce
 from pipelines.run import RunPorts, run_tenant
 
@@ -181,8 +182,10 @@ def test_an_llm_is_no_baseline(runs: Any, tmp_path: Path) -> None:
         def resolve_model(self, name: str, alias: str = "champion") -> Any:
             return super().resolve_model(name, "champion")
 
-    with pytest.raises(ConfigurationError, match="a baseline answers where an endpoint does not"):
-        plan_enrichment(runs.killable.tasks(), Everywhere(tmp_path), seed=0)
+    tasks, registry = runs.killable.tasks(), Everywhere(tmp_path)
+    bundle = bundle_of_aliases(tasks, registry)
+    with pytest.raises(BundleMismatchError, match="a baseline answers where an endpoint does not"):
+        check_fit(bundle, tasks, registry)
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ class Town:
         self.tenant = TenantContext.parse(f"o{uuid4().hex[:10]}")
         self.ports: RunPorts = killable.ports_at(url, folder / "lake")
         TenantDirectory(self.ports.postgres).create(self.tenant, name="Eventos")
+        killable.promote_aliases(self.tenant, killable.tasks(), self.ports)
         lines = [killable.created("o1"), killable.said("o1", WORDS), "no es JSON"]
         raw = RawStore(self.ports.files, self.ports.landings)
         file = SourceFile.find(killable.write_lines(folder / "a.jsonl", lines))

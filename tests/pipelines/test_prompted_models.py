@@ -28,7 +28,7 @@ from models.task import Task
 from models.zero_shot import ZeroShotClassifier, ZeroShotPrompt
 from pipelines import prompted_models
 from pipelines.bootstrap import Platform
-from pipelines.plan import plan_enrichment
+from pipelines.bundles import bundle_of_aliases
 from pipelines.prompt_files import read_prompt
 from pipelines.prompted_models import (
     LlmChoice,
@@ -115,13 +115,13 @@ def test_a_model_that_reads_a_prompt_pins_its_version(registry: Kept, family: st
         prompt = registry.resolve_prompt(TASK.zero_shot_prompt)
     assert pinned_prompt(registry.fetch(ref)) == prompt
     registry.promote_model(ref.name, ref.version)
-    pins = plan_enrichment([TASK], registry, seed=0).tasks[0]
+    pins = bundle_of_aliases([TASK], registry).tasks[0]
     assert (pins.champion, pins.champion_prompt) == (ref, prompt)
     newer = registry.template(prompt).replace("prisa", "afán")
     registry.promote_prompt(
         prompt.name, registry.register_prompt(prompt.name, newer, note="").version
     )
-    assert plan_enrichment([TASK], registry, seed=0).tasks[0].champion_prompt == prompt
+    assert bundle_of_aliases([TASK], registry).tasks[0].champion_prompt == prompt
 
 
 @pytest.mark.parametrize("register", [register_zero_shot_model, register_llm])

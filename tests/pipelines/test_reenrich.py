@@ -31,10 +31,10 @@ from models.steps import classify_step
 from pipelines import answer_batches
 from pipelines.answer_batches import answers_to
 from pipelines.budget import Budget
+from pipelines.bundles import bundle_of_aliases
 from pipelines.enrich import ModelSteps
 from pipelines.gold_diff import compare_figures, gold_moves
 from pipelines.gold_view import read_silver
-from pipelines.plan import plan_enrichment
 from pipelines.reenrich import carry_out
 from pipelines.reenrich_plan import begin, unfinished
 from pipelines.run import run_bronze
@@ -206,7 +206,7 @@ def test_one_two_and_four_workers_write_the_same_bytes(
     for task in tasks:
         register_baseline(registry, place().kit.NORTE, task)
         register_zero_shot_prompt(registry, place().kit.NORTE, task)
-    bundle = plan_enrichment(tasks, registry, seed=1)
+    bundle = replace(bundle_of_aliases(tasks, registry), seed=1)
     types = bundle.tasks[0]
     read = replace(types, champion=bundle.embedding, champion_prompt=types.zero_shot)
     bundle = replace(bundle, tasks=(read, *bundle.tasks[1:]))

@@ -185,6 +185,7 @@ def test_a_run_on_one_two_and_four_workers_writes_the_same_content(
         models = ModelSteps(embed=embed_step, classify=classify_step)
         cluster = DaskCluster(workers.scheduler_address)
         ports = replace(killable.ports_at(url, lake, models), registry=registry, cluster=cluster)
+        killable.promote_aliases(killable.NORTE, killable.tasks(), ports)
         killable.land(ports, lines, killable.SECOND)
         manifest = run_tenant(killable.NORTE, killable.tasks(), ports, at=killable.SECOND)
         cluster.close()

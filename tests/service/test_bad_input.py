@@ -116,16 +116,18 @@ def test_a_service_that_is_down_is_named_with_its_address(
     assert "secreto" not in line
 
 
-def test_a_model_without_its_alias_names_the_command_and_then_the_run_goes_through(
+def test_an_alias_gone_from_mlflow_names_the_command_and_then_the_run_goes_through(
     waits: TenantContext, embedding: str, plata: Any
 ) -> None:
+    plata.json("bundles", "create", *OF_TENANT, "--promote")
     alias = {"name": f"{NAME}.tipo", "alias": "champion"}
     api = f"{plata.mlflow_url}/api/2.0/mlflow/registered-models/alias"
     httpx.request("DELETE", api, json=alias, timeout=60).raise_for_status()
     line = only_line(plata("run", *OF_TENANT))
-    remedy = f"plata models promote {NAME}.tipo"
+    assert f"{NAME}.tipo@champion is no version in MLflow, version 1 in the bundle" in line
+    remedy = f"plata bundles restore --tenant {NAME}"
     assert remedy in line
-    plata.json(*remedy.split()[1:], "1", "--alias", "champion")
+    plata.json(*remedy.split()[1:])
 
     plata.json("run", *OF_TENANT)
     (row,) = plata.store.scan(QUARANTINE.table, waits).to_pylist()

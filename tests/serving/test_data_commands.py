@@ -39,6 +39,7 @@ def tenant(
     context = TenantContext.parse(name)
     platform.tenants.create(context, name="Consola")
     platform.tenants.configure(context, default_config())
+    killable.promote_aliases(context, platform.tasks(context), ports)
     monkeypatch.setattr(bootstrap, "open_platform", lambda: platform)
     return name
 

@@ -71,6 +71,7 @@ def plata(
     tenant = TenantContext.parse(f"l{uuid4().hex[:10]}")
     platform.tenants.create(tenant, name="Linaje")
     platform.tenants.configure(tenant, default_config())
+    killable.promote_aliases(tenant, platform.tasks(tenant), ports)
     names = [f"a{number}" for number in range(8)]
     lines = [
         line for name in names for line in (killable.created(name), killable.said(name, WORDS))

@@ -24,6 +24,13 @@ NORTE = TenantContext.parse("norte")
 PROMPT = "norte.tipo.zero-shot"
 
 
+class Nobody:
+    """A directory in which no tenant's champion is shown by an alias."""
+
+    def names(self) -> list[str]:
+        return []
+
+
 class Desk:
     """As much of the platform as these commands ask for."""
 
@@ -41,6 +48,8 @@ class Desk:
 
     cluster = None
     home = Path()
+    tenants = Nobody()
+    bundles = None
 
 
 @pytest.fixture

@@ -48,12 +48,15 @@ def platform(
 
 
 @pytest.fixture(scope="module")
-def runs(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
+def runs(
+    killable: ModuleType, platform: Platform, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, list[str]]:
     """A tenant and its two runs: two tickets, then one more."""
     name = f"t{uuid4().hex[:10]}"
     context = TenantContext.parse(name)
     platform.tenants.create(context, name="Tablas")
     platform.tenants.configure(context, default_config())
+    killable.promote_aliases(context, platform.tasks(context), platform.run_ports)
     folder, ran = tmp_path_factory.mktemp("files"), []
     mapping = ColumnMapping.parse(["text=texto", "external_id=id"])
     raw = RawStore(platform.files, platform.landings)
