@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -30,24 +32,50 @@ def fit(
     Probabilities are calibrated by one temperature, found on answers to texts the regression had
     not seen (five folds). Needs `FOLDS` rows of every label.
     """
+    word, char, given = _given(rows, features)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    calibrated = CalibratedClassifierCV(
+        _regression(seed), method="temperature", cv=folds, ensemble=False
+    )
+    calibrated.fit(given, truth)
+    (fitted,) = calibrated.calibrated_classifiers_
+    sharpness = float(fitted.calibrators[0].beta_)
+    return LinearClassifier(labels, features, word, char, _weights(fitted.estimator, sharpness))
+
+
+def fit_uncalibrated(
+    rows: pa.Table,
+    truth: NDArray[np.int64],
+    labels: tuple[str, ...],
+    *,
+    features: Features,
+    seed: int,
+) -> LinearClassifier:
+    """Fit without finding the temperature: the answers of `fit`, with scores that mean nothing."""
+    word, char, given = _given(rows, features)
+    regression = _regression(seed).fit(given, truth)
+    return LinearClassifier(labels, features, word, char, _weights(regression, 1.0))
+
+
+def _given(
+    rows: pa.Table, features: Features
+) -> tuple[TfidfVectorizer | None, TfidfVectorizer | None, Any]:
     word, char = _vectorizers(rows) if features.words else (None, None)
-    given = matrix(rows, features, word, char)
-    regression = LogisticRegression(
+    return word, char, matrix(rows, features, word, char)
+
+
+def _regression(seed: int) -> LogisticRegression:
+    return LogisticRegression(
         C=_STRENGTH, class_weight="balanced", max_iter=2_000, random_state=seed
     )
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    calibrated = CalibratedClassifierCV(regression, method="temperature", cv=folds, ensemble=False)
-    calibrated.fit(given, truth)
-    return LinearClassifier(labels, features, word, char, _weights(calibrated))
 
 
-def _weights(calibrated: CalibratedClassifierCV) -> Weights:
+def _weights(fitted: LogisticRegression, sharpness: float) -> Weights:
     """Take out the numbers; of two labels scikit-learn keeps only the second's."""
-    (fitted,) = calibrated.calibrated_classifiers_
-    coefficients, intercepts = fitted.estimator.coef_, fitted.estimator.intercept_
+    coefficients, intercepts = fitted.coef_, fitted.intercept_
     if len(coefficients) == 1:
         coefficients, intercepts = (np.concatenate([-w, w]) for w in (coefficients, intercepts))
-    return Weights(coefficients, intercepts, float(fitted.calibrators[0].beta_))
+    return Weights(coefficients, intercepts, sharpness)
 
 
 def _vectorizers(rows: pa.Table) -> tuple[TfidfVectorizer, TfidfVectorizer]:

@@ -15,7 +15,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from features.embed import as_lists, as_matrix
 from models.artifacts import load, save_linear
-from models.fitting import FOLDS, fit
+from models.classifier import best
+from models.fitting import FOLDS, fit, fit_uncalibrated
 from models.folder import read_config, write_config
 from models.linear import Features, LinearClassifier
 from models.rules import default_rules, save_rules
@@ -58,6 +59,15 @@ def test_fitting_twice_gives_the_same_answers() -> None:
     rows, _ = corpus()
     once, twice = fitted(Features.BOTH), fitted(Features.BOTH)
     assert (once.predict_proba(rows) == twice.predict_proba(rows)).all()
+
+
+@pytest.mark.parametrize("features", list(Features))
+def test_calibration_changes_scores_and_no_answer(features: Features) -> None:
+    rows, truth = corpus()
+    quick = fit_uncalibrated(rows, truth, LABELS, features=features, seed=1)
+    scores, found = (m.predict_proba(rows) for m in (quick, fitted(features)))
+    assert (best(scores) == best(found)).all()
+    assert not np.allclose(scores, found)
 
 
 def test_the_reason_names_single_words_and_never_a_number() -> None:

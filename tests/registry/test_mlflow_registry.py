@@ -11,6 +11,7 @@ import pytest
 
 from lakehouse.errors import ServiceUnavailableError
 from registry.errors import ArtifactError
+from registry.experiments import EvaluationRun
 from registry.refs import ModelPackage
 
 pytestmark = pytest.mark.service
@@ -97,3 +98,44 @@ def test_files_that_were_changed_behind_the_registry_are_refused(url: str, tmp_p
     shutil.rmtree(tmp_path / "cache")
     with pytest.raises(ArtifactError, match="digest differs"):
         MlflowRegistry(url, tmp_path / "cache").fetch(ref)
+
+
+def test_an_evaluation_is_a_run_of_the_models_experiment_with_its_figures_and_pictures(
+    url: str, tmp_path: Path
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    from registry.mlflow_registry import MlflowRegistry
+
+    registry = MlflowRegistry(url, tmp_path / "cache")
+    ref = registry.register_model(package(tmp_path / "model", tmp_path / "c.png"))
+    before = next(info for info in registry.models() if info.name == ref.name).metrics
+    page = registry.log_evaluation(
+        EvaluationRun(
+            experiment=ref.name,
+            name="evaluate-1",
+            model=ref,
+            summary="# Evaluación\n\nMás.",
+            report='{"texts": 210}',
+            metrics={"macro_f1": 0.75, "audit/macro_f1": 0.5, "lift/p_better": 0.01},
+            parameters={"champion": "models:/x/1"},
+            figures={"held-out-calibration.png": tmp_path / "c.png"},
+            data={"name": "etiquetas.csv", "digest": "0a" * 32, "texts": "210"},
+        )
+    )
+    client = MlflowClient(url)
+    run = client.get_run(page.rsplit("/", 1)[1])
+    assert page == f"{url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert client.get_experiment(run.info.experiment_id).name == ref.name
+    assert (run.info.run_name, run.info.status) == ("evaluate-1", "FINISHED")
+    assert run.data.metrics == {"macro_f1": 0.75, "audit/macro_f1": 0.5, "lift/p_better": 0.01}
+    assert run.data.params == {"champion": "models:/x/1"}
+    assert run.data.tags["plata.model"] == ref.uri
+    assert run.inputs.dataset_inputs[0].dataset.name == "etiquetas.csv"
+    assert len(run.inputs.model_inputs) == 1
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert files == {"evaluation.json", "evaluation.md", "figures"}
+    (picture,) = client.list_artifacts(run.info.run_id, "figures")
+    assert picture.path == "figures/held-out-calibration.png"
+    after = next(info for info in registry.models() if info.name == ref.name).metrics
+    assert after == before
