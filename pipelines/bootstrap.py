@@ -14,6 +14,7 @@ from functools import cache, cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -26,6 +27,7 @@ from labeling.queue import ReviewQueue
 from lakehouse.compute.batches import Cluster
 from lakehouse.control.catalogue import TableCatalogue
 from lakehouse.control.drift import DriftLog
+from lakehouse.control.evaluations import EvaluationLog
 from lakehouse.control.landings import LandingIndex
 from lakehouse.control.llm_ledger import LlmLedger
 from lakehouse.control.postgres import Postgres
@@ -45,15 +47,18 @@ from models.llm_desk import LlmDesk
 from models.steps import classify_step
 from models.task import Task
 from pipelines.enrich import ModelSteps
+from pipelines.evaluate import EvaluationPorts
 from pipelines.lineage_walk import LineagePorts
 from pipelines.promotion import PromotionPorts
 from pipelines.reproduce import Reproduction, reproduce
 from pipelines.run import RunPorts, Tell, tell_nobody
 from pipelines.run_events import Deferred, RunEvents
 from pipelines.sql import SqlPorts
-from pipelines.tenant_config import tasks_of
+from pipelines.tenant_config import CostConfig, price_of, tasks_of
 from registry.bundle_log import BundleLog
-from registry.refs import Registry
+
+if TYPE_CHECKING:  # it takes ten seconds to import
+    from registry.mlflow_registry import MlflowRegistry
 
 _CODE = ("contracts", "features", "lakehouse", "models", "pipelines", "registry")
 _CODE_SUFFIXES = (".json", ".py", ".yaml")
@@ -132,11 +137,24 @@ class Platform:
         return DeltaTableMaintenance(self.lake)
 
     @cached_property
-    def registry(self) -> Registry:
-        """Models and prompts."""
+    def registry(self) -> MlflowRegistry:
+        """Models, prompts and evaluations."""
         from registry.mlflow_registry import MlflowRegistry
 
         return MlflowRegistry(self.endpoints.mlflow_url, self.home / "cache" / "models")
+
+    @property
+    def evaluation(self) -> EvaluationPorts:
+        """What an evaluation works with."""
+        return EvaluationPorts(
+            store=self.store,
+            registry=self.registry,
+            experiments=self.registry,
+            log=EvaluationLog(self.postgres),
+            models=self.run_ports.models,
+            cluster=self.cluster,
+            ledger=LlmLedger(self.postgres),
+        )
 
     @cached_property
     def bundles(self) -> BundleLog:
@@ -261,6 +279,10 @@ class Platform:
     def tenant(self, name: str) -> TenantContext:
         """Return a registered tenant. Raises `UnknownTenantError`."""
         return self.tenants.find(name)
+
+    def price(self, tenant: TenantContext) -> CostConfig | None:
+        """Return what compute costs the tenant, None where it does not say."""
+        return price_of(self.tenants.config(tenant))
 
     def tasks(self, tenant: TenantContext) -> tuple[Task, ...]:
         """Return what the tenant wants of each ticket, by its newest configuration."""

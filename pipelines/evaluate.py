@@ -34,6 +34,7 @@ from pipelines.enrich import ModelSteps
 from pipelines.evaluation_page import as_markdown
 from pipelines.judged_texts import HELD_OUT, JudgedTexts, from_file, from_people
 from pipelines.labelled_texts import LabelsFile
+from pipelines.tenant_config import CostConfig
 from pipelines.train import Tell, say_nothing
 from registry.bundles import Bundle
 from registry.experiments import EvaluationRun, Experiments
@@ -62,14 +63,6 @@ class EvaluationPorts:
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """What an hour of compute costs the tenant."""
-
-    currency: str
-    per_compute_hour: float
-
-
-@dataclass(frozen=True, slots=True)
 class Question:
     """What is to be found out. `champion` is None where the challenger is to be judged alone.
 
@@ -82,7 +75,7 @@ class Question:
     file: LabelsFile | None = None
     people: bool = False
     curve: bool = False
-    price: Price | None = None
+    price: CostConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)

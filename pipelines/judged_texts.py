@@ -84,7 +84,8 @@ def from_people(task: Task, tenant: TenantContext, store: TableStore) -> Iterato
     answers = _newest_labels(task, tenant, store)
     asked = first_words(answers["ticket_id"].to_arrow(), tenant, store)
     texts = pl.DataFrame(
-        {"ticket_id": asked["ticket_id"].to_pylist(), "asked": _asked(asked, task)}
+        {"ticket_id": asked["ticket_id"].to_pylist(), "asked": _asked(asked, task)},
+        schema={"ticket_id": pl.String, "asked": pl.String},
     )
     about = pl.DataFrame(pl.from_arrow(asked.select(["ticket_id", "channel", "region"])))
     rows = answers.join(texts, on="ticket_id").join(about, on="ticket_id").sort("ticket_id")

@@ -133,6 +133,11 @@ def upkeep_of(config: TenantConfig | None) -> UpkeepPolicy:
     return UpkeepPolicy(tidy, pinned_for=timedelta(days=chosen.runs_readable_days))
 
 
+def price_of(config: TenantConfig | None) -> CostConfig | None:
+    """Return what compute costs the tenant, None where the configuration gives no price."""
+    return None if config is None else _checked(config.values).cost
+
+
 def _task(name: str, config: TaskConfig, tenant: TenantContext, embedding: EmbeddingChoice) -> Task:
     default = f"{tenant.tenant_id}.{name}"
     return Task(

@@ -15,6 +15,7 @@ from serving.cli import (
     data,
     demo,
     drift,
+    evaluate,
     lineage,
     models,
     promote,
@@ -63,6 +64,7 @@ simulate.register(app)
 demo.register(app)
 lineage.register(app)
 promote.register(app)
+evaluate.register(app)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(runs.app, name="runs")
 app.add_typer(backfill.app, name="backfill")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from serving.cli.output import emit, grid
+from serving.cli.telling import told
 
 app = typer.Typer(no_args_is_help=True, help="Train, list, show and promote models.")
 
@@ -49,7 +48,7 @@ def train(
     context = platform.tenant(tenant)
     (wanted,) = named(platform.tasks(context), task)
     at = datetime.now(UTC)
-    with _told() as tell:
+    with told() as tell:
         report: TrainingReport = train_task(
             LabelsFile(labels, text_column, label_column, note),
             wanted,
@@ -111,7 +110,7 @@ def embedding(
 
     platform = open_platform()
     choice = EmbeddingChoice.of(name or name_of(folder))
-    with _told() as tell, folder_of(folder, platform.home, lambda w: tell(w, 0, 0)) as source:
+    with told() as tell, folder_of(folder, platform.home, lambda w: tell(w, 0, 0)) as source:
         tell("registering the embedding model", 0, 0)
         ref = register_embedding_model(
             platform.registry, source, name=choice.model, template=template or None
@@ -135,7 +134,7 @@ def register_zero_shot(tenant: OfTenant, task: OfTask, as_json: AsJson = False) 
 
     platform = open_platform()
     (wanted,) = named(platform.tasks(platform.tenant(tenant)), task)
-    with _told() as tell:
+    with told() as tell:
         tell("embedding the descriptions", 0, 0)
         ref = register_zero_shot_model(platform.registry, wanted)
     _emit_registered(ref, as_json)
@@ -253,25 +252,3 @@ def _emit_registered(ref: Any, as_json: bool) -> None:
             "--tenant TENANT`"
         ),
     )
-
-
-@contextmanager
-def _told() -> Iterator[Callable[[str, int, int], None]]:
-    """Show on standard error what is being done; a line each where nobody watches."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True, highlight=False)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    said: set[str] = set()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        line = progress.add_task("")
-
-        def tell(what: str, done: int, total: int) -> None:
-            counted = f" {done:,} of {total:,}" if total else ""
-            progress.update(line, description=what + counted)
-            if what not in said and not console.is_terminal:
-                console.print(what)
-            said.add(what)
-
-        yield tell

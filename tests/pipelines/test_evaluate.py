@@ -36,11 +36,11 @@ from pipelines.enrich import ModelSteps
 from pipelines.evaluate import (
     EvaluationPorts,
     EvaluationReport,
-    Price,
     Question,
     evaluate_answers,
 )
 from pipelines.labelled_texts import LabelsFile
+from pipelines.tenant_config import CostConfig
 from pipelines.train import (
     register_baseline,
     register_embedding_model,
@@ -250,7 +250,7 @@ def test_a_clearly_better_challenger_is_measured_for_the_gates(
     house: House, tmp_path: Path
 ) -> None:
     file = write_csv(tmp_path / "otro.csv", OTHERS)
-    found = house.ask(file, price=Price("COP", 4_000.0))
+    found = house.ask(file, price=CostConfig(currency="COP", per_compute_hour=4_000.0))
     assert found.measures is not None
     assert found.measures.lift == pytest.approx(
         found.measures.macro_f1 - found.measures.champion_macro_f1
