@@ -26,6 +26,7 @@ _EXAMPLES_A_CELL = 3
 _EXAMPLE_CELLS = 6
 _SHOWN_LETTERS = 280
 _PAIR = ["ticket_id", "task"]
+_ALIKE = ["old_predicted_label", "new_predicted_label", "channel", "region"]
 _SIDE = ["predicted_label", "score", "decision", "probabilities"]
 
 
@@ -97,7 +98,8 @@ class TaskDiff:
     """One task's answers compared. `only_old` and `only_new` count what one side answered alone.
 
     `decisions` are moves of routing. `examples` are drawn from the commonest flips, `worth_a_look`
-    are those a person's look is worth most, best first; no two of them have the same text.
+    are those a person's look is worth most: the best of each kind, channel and region first, then
+    the next of each; no two of them have the same text.
     """
 
     task: str
@@ -174,6 +176,8 @@ def _task_diff(
         worth_a_look=_flips(
             flipped.sort(["worth", "ticket_id"], descending=[True, False])
             .unique("text_sha256", keep="first", maintain_order=True)
+            .with_columns(turn=pl.int_range(pl.len()).over(_ALIKE))
+            .sort("turn", maintain_order=True)
             .head(looks)
         ),
     )
@@ -234,8 +238,7 @@ def _weighed(flipped: pl.DataFrame) -> pl.DataFrame:
     smaller margin), or where both were sure of different labels (the smaller score). The other half
     is how many flips it stands for: those of the same kind in the same channel and region.
     """
-    kinds = ["old_predicted_label", "new_predicted_label", "channel", "region"]
-    alike = pl.len().over(kinds).cast(pl.Float64) if len(flipped) else pl.lit(0.0)
+    alike = pl.len().over(_ALIKE).cast(pl.Float64) if len(flipped) else pl.lit(0.0)
     margins = [
         min(_margin(one), _margin(other))
         for one, other in zip(

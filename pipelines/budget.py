@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from lakehouse.control.llm_ledger import LlmLedger
 from lakehouse.control.postgres import Postgres
+from lakehouse.control.runs import RunLog
 from lakehouse.errors import InputError, PlataError, Terminal
 from lakehouse.run import RunId
 from lakehouse.tenancy import TenantContext
@@ -48,6 +49,19 @@ def charges_of(run: RunId, tenant: TenantContext, postgres: Postgres, price: Pri
     def charged() -> float:
         spent = ledger.spent(tenant, run)
         return sum(float(one.cost) for one in spent if one.currency == price.currency)
+
+    return charged
+
+
+def charges_of_open(kind: str, tenant: TenantContext, postgres: Postgres, price: Price) -> Charges:
+    """Read what the open run of a kind was charged; nothing while there is none."""
+    log = RunLog(postgres)
+
+    def charged() -> float:
+        record = log.unfinished(tenant, kind)
+        if record is None:
+            return 0.0
+        return charges_of(record.run.run_id, tenant, postgres, price)()
 
     return charged
 

@@ -142,7 +142,9 @@ def _task(task: TaskDiff, titles: Mapping[str, str]) -> str:
 
 
 def _confusion(cells: Sequence[Cell], titles: Mapping[str, str]) -> str:
-    labels = sorted({cell.old for cell in cells} | {cell.new for cell in cells})
+    order = {label: place for place, label in enumerate(titles)}
+    there = {cell.old for cell in cells} | {cell.new for cell in cells}
+    labels = sorted(there, key=lambda label: (order.get(label, len(order)), label))
     counts = {(cell.old, cell.new): cell.tickets for cell in cells}
     of_old = {label: sum(counts.get((label, new), 0) for new in labels) for label in labels}
     head = "".join(f'<th scope="col">{_title(label, titles)}</th>' for label in labels)
@@ -189,7 +191,7 @@ def _slices(slices: Sequence[Slice]) -> str:
     for kind, title in _SLICES.items():
         own = [found for found in slices if found.kind == kind]
         if kind in ("channel", "region"):
-            own.sort(key=lambda found: (-found.share, found.value))
+            own.sort(key=lambda found: (-found.low, found.value))
         shown, left = own[:_MOST_SLICES], len(own) - _MOST_SLICES
         more = f"<p>… y {number(left)} más, en el JSON.</p>" if left > 0 else ""
         said = f"{title}: parte de las respuestas que cambia, con su intervalo"

@@ -6,13 +6,18 @@ in words what they show to those who do not see them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from pipelines.answer_diff import ScoreShift, Slice
 from pipelines.gold_diff import DayMove
 
-_WIDTH = 640
+NARROW = "\N{NARROW NO-BREAK SPACE}"
+"""Between a number and its sign: they stay on one line."""
+
+_WIDTH = 480
+_SLICE_WIDTH = 420
+_NAME_LETTERS = 17
 
 
 def number(value: float, decimals: int = 0) -> str:
@@ -28,10 +33,10 @@ def number(value: float, decimals: int = 0) -> str:
 def percent(share: float) -> str:
     """Write a share as a percentage.
 
-    >>> percent(0.1234)
-    '12,3 %'
+    >>> percent(0.1234).replace(NARROW, "_")
+    '12,3_%'
     """
-    return f"{number(100 * share, 1)} %"
+    return f"{number(100 * share, 1)}{NARROW}%"
 
 
 def score_picture(scores: ScoreShift) -> str:
@@ -68,8 +73,8 @@ def score_picture(scores: ScoreShift) -> str:
 
 def slice_picture(slices: Sequence[Slice], said: str) -> str:
     """Draw the share that flipped in each slice, with its interval, one line a slice."""
-    line, name, end = 30, 190, 150
-    room = _WIDTH - name - end
+    line, name, end = 30, 140, 140
+    room = _SLICE_WIDTH - name - end
     most = max((found.high for found in slices), default=1.0) or 1.0
 
     def x(share: float) -> float:
@@ -84,10 +89,10 @@ def slice_picture(slices: Sequence[Slice], said: str) -> str:
             f'<line class="new range" x1="{x(found.low):.1f}" x2="{x(found.high):.1f}" '
             f'y1="{y}" y2="{y}"/>'
             f'<circle class="new dot" cx="{x(found.share):.1f}" cy="{y}" r="5"/>'
-            f'<text x="{_WIDTH}" y="{y + 5}" text-anchor="end">{percent(found.share)} de '
+            f'<text x="{_SLICE_WIDTH}" y="{y + 5}" text-anchor="end">{percent(found.share)} de '
             f"{number(found.tickets)}</text>"
         )
-    return _svg(len(slices) * line + 4, said, "".join(drawn))
+    return _svg(len(slices) * line + 4, said, "".join(drawn), width=_SLICE_WIDTH)
 
 
 def day_picture(days: Sequence[DayMove], said: str) -> str:
@@ -119,11 +124,10 @@ def day_picture(days: Sequence[DayMove], said: str) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 24 else f"{text[:23]}…"
+    return text if len(text) <= _NAME_LETTERS else f"{text[: _NAME_LETTERS - 1]}…"
 
 
-def _svg(height: int, said: str, inside: str | Iterable[str]) -> str:
+def _svg(height: int, said: str, inside: str, *, width: int = _WIDTH) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(said)}">'
-        f"{''.join(inside)}</svg>"
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(said)}">{inside}</svg>'
     )

@@ -147,6 +147,22 @@ def open_run(
         planned = PlannedRun(unfinished.run, RunPlan.of(unfinished.plan), resumed=True)
         _require_bundle(planned, bundle, ports)
         return planned
+    fresh = next_run(tenant, tasks, ports, at=at, code_version=code_version, bundle=bundle)
+    if fresh is not None:
+        ports.log.start(fresh.run, RUN_KIND, fresh.plan.as_dict())
+    return fresh
+
+
+def next_run(
+    tenant: TenantContext,
+    tasks: Sequence[Task],
+    ports: RunPorts,
+    *,
+    at: datetime,
+    code_version: str = "unknown",
+    bundle: str | None = None,
+) -> PlannedRun | None:
+    """Plan a run over what waits, and write nothing; None where nothing waits."""
     waiting = ports.landings.waiting(tenant)
     if not waiting and not stranded_runs(tenant, ports.log):
         return None
@@ -163,7 +179,6 @@ def open_run(
         log=ports.log,
         terms=terms_now(tenant, ports),
     )
-    ports.log.start(run, RUN_KIND, plan.as_dict())
     return PlannedRun(run, plan)
 
 

@@ -12,7 +12,7 @@ from lakehouse.control.postgres import Postgres
 from lakehouse.errors import InputError
 from lakehouse.tenancy import TenantContext
 from pipelines.estimates import WorkEstimate
-from pipelines.plan import REENRICH_KIND
+from pipelines.plan import REENRICH_KIND, RUN_KIND, RunPlan
 from pipelines.reenrich_plan import Reenrich, ReenrichPlan, begin, unfinished
 from pipelines.run import RunPorts
 
@@ -20,7 +20,7 @@ _REMEMBERED_RUNS = 10_000
 
 
 def keep_plan(
-    plan: ReenrichPlan,
+    plan: ReenrichPlan | RunPlan,
     estimate: WorkEstimate,
     tenant: TenantContext,
     postgres: Postgres,
@@ -32,7 +32,8 @@ def keep_plan(
     mark = json.dumps([tenant.tenant_id, at.isoformat(), values], sort_keys=True)
     digest = hashlib.sha256(mark.encode()).hexdigest()[:8]
     plan_id = f"plan-{at:%Y%m%dT%H%M%S}-{digest}"
-    stored = StoredPlan(plan_id, REENRICH_KIND, at, values, estimate.as_dict())
+    kind = RUN_KIND if isinstance(plan, RunPlan) else REENRICH_KIND
+    stored = StoredPlan(plan_id, kind, at, values, estimate.as_dict())
     PlanLog(postgres).keep(tenant, stored)
     return plan_id
 
@@ -59,3 +60,24 @@ def work_of(
             raise InputError(msg)
     plan = replace(ReenrichPlan.of(stored.plan), plan_id=plan_id)
     return begin(plan, tenant, ports, at=at, code_version=code_version)
+
+
+def require_as_planned(plan: RunPlan, tenant: TenantContext, ports: RunPorts) -> None:
+    """Raise `InputError` where a run begun now, or one that is open, would not be the plan's.
+
+    An open run of the same files and bundle is the plan's own: it was stopped, and goes on.
+    """
+    left = ports.log.unfinished(tenant, RUN_KIND)
+    waiting = {landing.content_sha256 for landing in ports.landings.waiting(tenant)}
+    if left is not None:
+        begun = RunPlan.of(left.plan)
+        same = (begun.landings, begun.bundle) == (plan.landings, plan.bundle)
+        found = f"run {left.run.run_id} is open and is another"
+    else:
+        same, found = waiting == set(plan.landings), f"{len(waiting)} files wait now"
+    if not same:
+        msg = (
+            f"the plan is not of what there is to do: it was made over {len(plan.landings)} files, "
+            f"and {found}; plan again with `plata plan run --tenant {tenant.tenant_id}`"
+        )
+        raise InputError(msg)

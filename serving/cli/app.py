@@ -18,6 +18,7 @@ from serving.cli import (
     evaluate,
     lineage,
     models,
+    past,
     promote,
     prompts,
     review,
@@ -63,6 +64,7 @@ sql.register(app)
 simulate.register(app)
 demo.register(app)
 lineage.register(app)
+past.register(app)
 promote.register(app)
 evaluate.register(app)
 app.add_typer(tenants.app, name="tenants")

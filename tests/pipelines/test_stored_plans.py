@@ -11,12 +11,14 @@ from lakehouse.data.duckdb_query import DuckDbEngine
 from lakehouse.errors import InputError
 from lakehouse.tenancy import TenantContext
 from pipelines import answer_batches
-from pipelines.budget import Budget, Price
+from pipelines.budget import Budget, BudgetSpentError, Price
 from pipelines.estimates import estimate_reenrich
-from pipelines.plan import REENRICH_KIND
+from pipelines.plan import REENRICH_KIND, RunPlan
 from pipelines.reenrich import carry_out
 from pipelines.reenrich_plan import ReenrichPlan
-from pipelines.stored_plans import keep_plan, work_of
+from pipelines.run import next_run, run_tenant
+from pipelines.run_estimate import estimate_run
+from pipelines.stored_plans import keep_plan, require_as_planned, work_of
 
 ENGINE = DuckDbEngine()
 
@@ -77,3 +79,36 @@ def test_a_tenant_knows_only_its_own_plans(place: Callable[[], Any]) -> None:
     TenantDirectory(here.ports.postgres).create(sur, name="Sur")
     with pytest.raises(InputError, match="none yet"):
         PlanLog(here.ports.postgres).find(sur, plan_id)
+
+
+def test_a_plan_of_a_run_holds_for_the_files_it_saw_and_for_no_others(
+    place: Callable[[], Any],
+) -> None:
+    here = place()
+    tenant, ports, tasks = here.kit.NORTE, here.ports, here.kit.tasks()
+
+    def land(name: str, seed: int) -> None:
+        lines = here.kit.write_lines(here.lake.parent / name, here.kit.seeded_lines(seed, 12))
+        here.kit.land(ports, lines, here.kit.THIRD)
+
+    land("one.jsonl", 21)
+    planned = next_run(tenant, tasks, ports, at=here.kit.THIRD)
+    assert planned is not None
+    before = here.kit.tables(here.url, here.lake)
+    found = estimate_run(planned, ports, here.kit.scratch, price=Price())
+    assert here.kit.tables(here.url, here.lake) == before
+    assert (found.tickets, found.there, found.known) == (12, 0, 0)
+    assert 0 < found.seconds.low < found.seconds.expected < found.seconds.high
+    plan_id = keep_plan(planned.plan, found, tenant, ports.postgres, at=here.kit.THIRD)
+    plan = RunPlan.of(PlanLog(ports.postgres).find(tenant, plan_id).plan)
+    assert plan == planned.plan
+    require_as_planned(plan, tenant, ports)
+    clock = iter(range(1_000))
+    budget = Budget(seconds=9, clock=lambda: float(next(clock)))
+    with pytest.raises(BudgetSpentError):
+        run_tenant(tenant, tasks, ports, at=here.kit.THIRD, on_step=budget.between_parts())
+    require_as_planned(plan, tenant, ports)
+    assert run_tenant(tenant, tasks, ports, at=here.kit.THIRD) is not None
+    land("two.jsonl", 22)
+    with pytest.raises(InputError, match="1 files wait now; plan again"):
+        require_as_planned(plan, tenant, ports)
