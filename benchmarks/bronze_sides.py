@@ -30,6 +30,7 @@ def plata() -> Side:
     import pyarrow as pa
 
     from contracts.tables import PQRS_EVENTS, QUARANTINE
+    from lakehouse.compute.memory import reuse_freed_memory
     from lakehouse.control.landings import Landing
     from lakehouse.data.delta import DeltaTableStore
     from lakehouse.data.storage import FileStore, LakeRoot
@@ -39,6 +40,7 @@ def plata() -> Side:
     from pipelines.steps import publish, unobserved
 
     pa.set_cpu_count(CORES)
+    reuse_freed_memory()
     at = datetime(2026, 6, 1, tzinfo=UTC)
     run = RunContext(RunId("run-bench"), TenantContext.parse("banco"), at)
 

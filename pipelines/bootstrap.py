@@ -25,6 +25,7 @@ from infra.embedded.layout import ROOT
 from labeling.accounts import ReviewerAccounts
 from labeling.queue import ReviewQueue
 from lakehouse.compute.batches import Cluster
+from lakehouse.compute.memory import reuse_freed_memory
 from lakehouse.control.catalogue import TableCatalogue
 from lakehouse.control.drift import DriftLog
 from lakehouse.control.evaluations import EvaluationLog
@@ -345,4 +346,5 @@ def open_platform() -> Platform:
     settings = read_settings()
     with suppress(KeyError):
         configure(settings.log_level)
+    reuse_freed_memory()
     return Platform(settings, resolve(settings))
