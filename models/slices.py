@@ -20,7 +20,7 @@ UNKNOWN = "—"
 """The value of a text of which it is not known."""
 OTHER = "otros"
 _MOST_VALUES = 12
-_LENGTHS = ((100, "< 100"), (300, "100–299"), (1_000, "300–999"))
+_LENGTHS = ((100, "0–99"), (300, "100–299"), (1_000, "300–999"))
 _LONGEST = "≥ 1000"
 
 
@@ -71,7 +71,7 @@ def lengths(texts: Sequence[str]) -> list[str]:
     """Name the length of each text, in characters.
 
     >>> lengths(["Hola", "a" * 100, "a" * 5000])
-    ['< 100', '100–299', '≥ 1000']
+    ['0–99', '100–299', '≥ 1000']
     """
     return [next((name for most, name in _LENGTHS if len(t) < most), _LONGEST) for t in texts]
 

@@ -111,5 +111,5 @@ def test_every_text_is_in_one_part_of_each_dimension_and_the_rarest_share_one() 
 def test_lengths_are_cut_at_the_same_places_for_everyone() -> None:
     texts = ["a" * n for n in (0, 99, 100, 299, 300, 999, 1000)]
     assert lengths(texts) == [
-        *("< 100", "< 100", "100–299", "100–299", "300–999", "300–999", "≥ 1000")
+        *("0–99", "0–99", "100–299", "100–299", "300–999", "300–999", "≥ 1000")
     ]
