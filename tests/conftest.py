@@ -19,11 +19,14 @@ import pytest
 from hypothesis import settings
 from pydantic import SecretStr
 
+from features.embed import EMBEDDING_MODEL, QUERY_PROMPT, QUERY_TEMPLATE
 from infra.embedded.control import remove_data, start
 from infra.embedded.endpoints import Endpoints
 from lakehouse.control.migrate import migrate
 from lakehouse.data.storage import LakeRoot
 from lakehouse.settings import Settings
+from registry.memory import MemoryRegistry
+from registry.refs import ModelPackage
 
 # An example that takes long on a busy machine is no failure.
 settings.register_profile("untimed", deadline=None)
@@ -92,6 +95,19 @@ def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     finally:
         remove_data(home)
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def unopened(tmp_path: Path) -> MemoryRegistry:
+    """A registry with an embedding model and its prompt, for what resolves them and opens none."""
+    folder, registry = tmp_path / "embedding", MemoryRegistry()
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    package = ModelPackage(EMBEDDING_MODEL, folder, "embedding", card="")
+    registry.promote_model(EMBEDDING_MODEL, registry.register_model(package).version)
+    prompt = registry.register_prompt(QUERY_PROMPT, QUERY_TEMPLATE, note="")
+    registry.promote_prompt(prompt.name, prompt.version)
+    return registry
 
 
 @pytest.fixture(scope="session")

@@ -173,4 +173,7 @@ def _said(outcome: Any, tenant: str, *, plan: bool) -> str:
         return f"{name} is the champion of {tenant} already"
     if plan:
         return f"nothing was promoted; do it with `plata promote {name} --tenant {tenant}`"
-    return f"{name} was not promoted: {len(outcome.verdict.failed)} of its gates failed"
+    return (
+        f"{name} was not promoted: {len(outcome.verdict.failed)} of its gates failed. It is kept; "
+        f"go past them with `plata promote {name} --tenant {tenant} --force --reason …`"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,14 +13,15 @@ import pyarrow.compute as pc
 import pytest
 
 from contracts.tables import CLASSIFICATIONS
-from features.embed import EMBEDDING_MODEL, QUERY_PROMPT
+from lakehouse.control.evaluations import EvaluationRecord
 from lakehouse.control.postgres import Postgres
 from lakehouse.control.runs import TenantBusyError
 from lakehouse.control.tenants import TenantDirectory
 from lakehouse.errors import InputError
+from lakehouse.run import RunId
 from lakehouse.tenancy import TenantContext
 from models.folder import write_config
-from models.gates import GatePolicy
+from models.gates import GatePolicy, TaskMeasures, read_policy
 from models.routing import RoutingPolicy
 from models.task import Task
 from pipelines.bundles import Changes, bundle_of_aliases
@@ -96,21 +98,14 @@ class House:
 
 
 @pytest.fixture
-def house(postgres_url: str, tmp_path: Path) -> House:
-    postgres, registry = Postgres(postgres_url), MemoryRegistry()
+def house(postgres_url: str, unopened: MemoryRegistry, tmp_path: Path) -> House:
+    postgres, registry = Postgres(postgres_url), unopened
     tenant = TenantContext.parse(f"p{uuid4().hex[:10]}")
     tenants = TenantDirectory(postgres)
     tenants.create(tenant, name="Prueba")
     name = f"{tenant.tenant_id}.tema"
     titles = {"agua": "Agua potable", "luz": "Energía"}
     task = Task("tema", titles, "text", name, f"{name}.zero-shot", RoutingPolicy(0.8))
-    embedding = tmp_path / "embedding"
-    embedding.mkdir()
-    (embedding / "config.json").write_text("{}", encoding="utf-8")
-    package = ModelPackage(EMBEDDING_MODEL, embedding, "embedding", card="")
-    registry.promote_model(EMBEDDING_MODEL, registry.register_model(package).version)
-    prompt = registry.register_prompt(QUERY_PROMPT, "query: {{text}}", note="")
-    registry.promote_prompt(prompt.name, prompt.version)
     register_baseline(registry, tenant, task)
     register_zero_shot_prompt(registry, tenant, task)
     ports = PromotionPorts.over(postgres, registry)
@@ -279,6 +274,49 @@ def test_what_was_not_evaluated_is_kept_from_being_champion_and_the_gate_says_so
     assert [gate.name for gate in outcome.verdict.failed] == ["evaluated"]
     assert (outcome.refused, outcome.promoted) == (True, False)
     assert house.to_plan() == before
+
+
+def test_what_was_evaluated_and_is_better_is_promoted_with_its_verdict(house: House) -> None:
+    before, bundle = house.to_plan(), house.with_model(house.words(1))
+    found = TaskMeasures(
+        task="tema",
+        challenger="models:/x/2",
+        champion="models:/x/1",
+        texts=200,
+        macro_f1=0.8,
+        champion_macro_f1=0.6,
+        lift_low=0.1,
+        lift_high=0.3,
+        p_better=0.001,
+        ece=0.05,
+        seconds=1.0,
+        champion_seconds=1.0,
+    )
+    house.ports.evaluations.record(
+        house.tenant,
+        EvaluationRecord(
+            evaluation_id=RunId("evaluate-1"),
+            task="tema",
+            answers_id=bundle.answers_id("tema"),
+            champion_answers_id=before.answers_id("tema"),
+            bundle_id=bundle.bundle_id,
+            model="models:/x/2",
+            champion="models:/x/1",
+            judged_on="file",
+            texts=200,
+            page="",
+            measured_at=datetime(2026, 1, 10, tzinfo=UTC),
+            measures=found.as_dict(),
+            report={},
+        ),
+    )
+    outcome = judge_and_promote(
+        house.tenant, bundle, Asked("ana", "luis", "learned more"), read_policy(), house.ports
+    )
+    assert (outcome.promoted, outcome.forced) == (True, False)
+    assert house.to_plan() == bundle
+    move = house.ports.bundles.history(house.tenant, house.tenant.tenant_id)[0]
+    assert (move.forced, move.verdict is not None and move.verdict["passed"]) == (False, True)
 
 
 def test_force_goes_past_the_gates_and_lands_in_the_audit_log_with_its_verdict(

@@ -12,7 +12,6 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from features.embed import EMBEDDING_MODEL, QUERY_PROMPT
 from infra.embedded.endpoints import Endpoints
 from lakehouse.errors import InputError
 from lakehouse.settings import Settings
@@ -82,17 +81,14 @@ class Desk:
 
 
 @pytest.fixture
-def desk(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def desk(
+    postgres_url: str,
+    unopened: MemoryRegistry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Desk:
     platform = Platform(Settings(home=tmp_path), Endpoints(postgres_url=postgres_url))
-    registry = MemoryRegistry()
-    embedding = tmp_path / "embedding"
-    embedding.mkdir()
-    (embedding / "config.json").write_text("{}", encoding="utf-8")
-    package = ModelPackage(EMBEDDING_MODEL, embedding, "embedding", card="")
-    registry.promote_model(EMBEDDING_MODEL, registry.register_model(package).version)
-    prompt = registry.register_prompt(QUERY_PROMPT, "query: {{text}}", note="")
-    registry.promote_prompt(prompt.name, prompt.version)
-    platform.__dict__["registry"] = registry
+    platform.__dict__["registry"] = unopened
     monkeypatch.setattr(bootstrap, "open_platform", lambda: platform)
     return Desk(platform, tmp_path)
 
