@@ -62,6 +62,10 @@ class ChatEndpoint(Protocol):
         """Send one request, and wait `timeout` seconds at most. Raises `CallError`."""
         ...
 
+    def close(self) -> None:
+        """Leave; a later request connects again."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:

@@ -11,8 +11,10 @@ from registry.errors import ArtifactError
 from registry.refs import PromptRef
 
 CONFIG_FILE = "plata.json"
-EMBEDDING, LLM = "embedding", "llm"
-"""Families that are not opened as a classifier alone: one needs a prompt, one an endpoint."""
+EMBEDDING, LLM, ENTITIES = "embedding", "llm", "entities"
+"""Families that are no classifier by themselves: one needs a prompt, one an endpoint, and one
+finds mentions.
+"""
 REFERENCE_FILE = "reference.parquet"
 """What drift is compared with."""
 

@@ -34,6 +34,11 @@ class LlmDesk:
         caller = self._caller(model.endpoint)
         return LlmClassifier(model, text, prompt, caller, self.book, run, task)
 
+    def close(self) -> None:
+        """Leave the endpoints."""
+        for caller in self._callers.values():
+            caller.endpoint.close()
+
     def _caller(self, name: str) -> Caller:
         if name not in self.endpoints:
             known = ", ".join(sorted(self.endpoints)) or "none"

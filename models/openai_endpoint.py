@@ -26,9 +26,11 @@ class OpenAiEndpoint:
 
     def __init__(self, url: str, key: str | None, *, connections: int) -> None:
         self._url = f"{url.rstrip('/')}/chat/completions"
-        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self._client = httpx.Client(headers=headers, limits=limits, follow_redirects=False)
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self._limits = httpx.Limits(
+            max_connections=connections, max_keepalive_connections=connections
+        )
+        self._client = self._connected()
 
     def complete(self, body: Mapping[str, Any], *, timeout: float) -> Reply:
         """Send one request. `timeout` bounds the whole, however slowly the answer trickles in."""
@@ -51,6 +53,14 @@ class OpenAiEndpoint:
         if found.status_code != httpx.codes.OK:
             raise _refused(found)
         return _reply(bytes(content))
+
+    def close(self) -> None:
+        """Leave; a later request connects again."""
+        self._client.close()
+        self._client = self._connected()
+
+    def _connected(self) -> httpx.Client:
+        return httpx.Client(headers=self._headers, limits=self._limits, follow_redirects=False)
 
 
 class _Message(BaseModel):

@@ -40,3 +40,15 @@ class Task:
     def labels(self) -> tuple[str, ...]:
         """The labels as stored, in the order of the configuration."""
         return tuple(self.titles)
+
+
+@dataclass(frozen=True, slots=True)
+class EntityTask:
+    """One extraction a tenant wants of each ticket: what kinds of entities its text names.
+
+    `model` is a name in the registry.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    model: str

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.contract import Contract
-from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, MESSAGES, TICKETS
+from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, ENTITIES, MESSAGES, TICKETS
 from lakehouse.data.history import VersionedTableStore
 from lakehouse.run import RunContext
 from pipelines.answered import CITIZEN
@@ -76,7 +76,7 @@ class Unanswered:
             self._said(day, day, ["ticket_id", "event_id", "ts", "text"])
             .sort("ts", "event_id")
             .unique("ticket_id", keep="first", maintain_order=True)
-            .select("ticket_id", "text")
+            .select("ticket_id", "event_id", "text")
         )
         return with_digest(self._tickets(day, day).join(texts, on="ticket_id"))
 
@@ -132,10 +132,11 @@ def answer(
         return
     aside = _enricher(run, bundle, scratch, ports)
     aside.embed(due)
+    aside.extract(due)
     aside.classify(due)
     found = {
         contract: own_rows(scratch, contract, run, columns=contract.schema.names)
-        for contract in (EMBEDDINGS, CLASSIFICATIONS)
+        for contract in (EMBEDDINGS, ENTITIES, CLASSIFICATIONS)
     }
     given = len(found[CLASSIFICATIONS])
     wanted = len(due) * aside.voices() - aside.fallen().total()

@@ -87,6 +87,8 @@ class Platform:
         """Leave what does not end by itself; to be called before its service is stopped."""
         if "cluster" in vars(self):
             self.cluster.close()
+        if "llm" in vars(self):
+            self.llm.close()
 
     @cached_property
     def tenants(self) -> TenantDirectory:

@@ -13,12 +13,12 @@ from features.embed import EmbeddingChoice
 from lakehouse.errors import ConfigurationError, InputError
 from lakehouse.run import DEFAULT_SEED
 from models.folder import EMBEDDING as EMBEDDING_FAMILY
-from models.folder import LLM, family_of, pinned_prompt, read_config
+from models.folder import ENTITIES, LLM, family_of, pinned_prompt, read_config
 from models.routing import RoutingPolicy
 from models.task import Task
 from models.zero_shot import ZeroShotPrompt
 from pipelines.errors import BundleMismatchError, SpaceMismatchError
-from registry.bundles import Bundle, TaskPins
+from registry.bundles import Bundle, EntityPins, TaskPins
 from registry.refs import BASELINE, ModelRef, PromptRef, Registry, resolve_uri
 
 CHAMPION_PROMPT = "prompt"
@@ -70,6 +70,10 @@ def bundle_of_aliases(
         embedding_prompt=registry.resolve_prompt(choice.prompt),
         tasks=tuple(_of_aliases(task, registry, embedding, known.get(task.name)) for task in tasks),
         seed=DEFAULT_SEED if like is None else like.seed,
+        entities=tuple(
+            replace(pins, model=registry.resolve_model(pins.model.name))
+            for pins in (() if like is None else like.entities)
+        ),
     )
 
 
@@ -166,7 +170,9 @@ def _part_names(
 ) -> dict[str, str]:
     """Return the registry's name of every model, or of every prompt, by part."""
     if kind is ModelRef:
-        return {**{task.name: task.model for task in tasks}, EMBEDDING: bundle.embedding.name}
+        finders = {pins.task: pins.model.name for pins in bundle.entities}
+        own = {task.name: task.model for task in tasks}
+        return {**own, **finders, EMBEDDING: bundle.embedding.name}
     names = {f"{EMBEDDING}.prompt": bundle.embedding_prompt.name}
     for pins in bundle.tasks:
         names[f"{pins.task}.{ZERO_SHOT}"] = pins.zero_shot.name
@@ -186,6 +192,10 @@ def with_changes(bundle: Bundle, changes: Changes, registry: Registry) -> Bundle
         embedding=changes.models.get(EMBEDDING, bundle.embedding),
         embedding_prompt=changes.prompts.get(f"{EMBEDDING}.prompt", bundle.embedding_prompt),
         tasks=tuple(_changed(pins, changes, registry) for pins in bundle.tasks),
+        entities=tuple(
+            replace(pins, model=changes.models.get(pins.task, pins.model))
+            for pins in bundle.entities
+        ),
     )
 
 
@@ -203,6 +213,8 @@ def check_fit(bundle: Bundle, tasks: Sequence[Task], registry: Registry) -> None
         for model in dict.fromkeys((pins.champion, pins.baseline)):
             _check_model(model, pins, names[pins.task], bundle, registry)
         _check_described(pins.zero_shot, pins, registry)
+    for finder in bundle.entities:
+        _check_finder(finder, registry)
 
 
 def check_tasks(bundle: Bundle, tasks: Sequence[Task]) -> None:
@@ -282,6 +294,7 @@ def _require_parts(bundle: Bundle, changes: Changes) -> None:
     for task in tasks:
         own = (CHAMPION_PROMPT, BASELINE, ZERO_SHOT)
         parts += [task, *(f"{task}.{part}" for part in own)]
+    parts += [pins.task for pins in bundle.entities]
     unknown = [name for name in (*changes.models, *changes.prompts) if name not in parts]
     if unknown:
         msg = f"a bundle has no part '{unknown[0]}'; this one has: {', '.join(parts)}"
@@ -306,6 +319,17 @@ def _number(value: str) -> float:
     except ValueError as error:
         msg = f"'{value}' is not a number from 0 to 1"
         raise InputError(msg) from error
+
+
+def _check_finder(pins: EntityPins, registry: Registry) -> None:
+    family = family_of(registry.fetch(pins.model))
+    if family == ENTITIES:
+        return
+    msg = (
+        f"task '{pins.task}' finds entities, and {pins.model.uri} is of the family '{family}'; "
+        f"it takes a model of the family '{ENTITIES}'"
+    )
+    raise BundleMismatchError(msg)
 
 
 def _check_model(

@@ -10,6 +10,7 @@ from contracts.tables import (
     ATTACHMENTS,
     CLASSIFICATIONS,
     EMBEDDINGS,
+    ENTITIES,
     GOLD,
     KPI_VOLUME_DAILY,
     LABELS,
@@ -45,6 +46,7 @@ FLOWS: Mapping[str, StepFlow] = {
         (PQRS_EVENTS,), (TICKETS, MESSAGES, STATUS_EVENTS, SILVER_QUARANTINE, ATTACHMENTS)
     ),
     "embeddings": StepFlow((TICKETS, MESSAGES), (EMBEDDINGS,)),
+    "entities": StepFlow((TICKETS, MESSAGES), (ENTITIES,)),
     "classifications": StepFlow((TICKETS, MESSAGES, EMBEDDINGS), (CLASSIFICATIONS,)),
     "index": StepFlow((EMBEDDINGS, CLASSIFICATIONS), ()),
     "gold": StepFlow(

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.contract import Contract
-from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, MOMENT, NO_PROMPT
+from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, ENTITIES, MOMENT, NO_PROMPT
 from features.embed import EmbeddingSpace
 from features.index import EmbeddingIndex
 from lakehouse.compute.batches import Cluster, Step, map_batches
@@ -26,15 +26,19 @@ from lakehouse.errors import ConfigurationError
 from lakehouse.run import RunContext
 from models.classifier import Classifier, require_labels
 from models.classifier import answers as answers_of
+from models.entities import entities_step
 from models.folder import LLM, family_of
 from models.routing import Decision, RoutingPolicy, with_audit
 from pipelines.answered import CHAMPION, asked_text
 from pipelines.steps import OnStep, Progress, own_rows, stage, untold
-from registry.bundles import Bundle, TaskPins
+from registry.bundles import Bundle, EntityPins, TaskPins
 from registry.refs import ModelRef, PromptRef, Registry
 
 CHUNK_TICKETS = 2_000
 """Tickets a part. A constant: a resumed run must cut the same way."""
+
+_EXTRACTED_ROWS = 500
+"""Texts a batch, where entities are looked for: a millisecond each."""
 
 _CONVERSED_ROWS = 64
 """Texts between two words of progress, where an LLM is asked."""
@@ -47,7 +51,8 @@ COMPARISON = "comparison"
 
 @dataclass(frozen=True, slots=True)
 class ModelSteps:
-    """What is mapped over texts: `features.embed.embed_step` and `models.steps.classify_step`.
+    """What is mapped over texts: `features.embed.embed_step`, `models.steps.classify_step` and
+    `models.entities.entities_step`.
 
     `llm` opens what is asked over a network, see `models.llm_desk.LlmDesk.open`: it waits rather
     than computes, so it is asked from this process and not from the workers.
@@ -55,6 +60,7 @@ class ModelSteps:
 
     embed: Callable[..., Step]
     classify: Callable[..., Step]
+    extract: Callable[..., Step] = entities_step
     llm: Callable[..., Classifier] | None = None
 
 
@@ -157,6 +163,24 @@ class Enricher:
                 said = said.set_column(place, field, filled)
         return said.append_column("fallback_reason", reasons)
 
+    def extract(self, due: pa.Table, *, progress: Progress = untold) -> None:
+        """Stage what the texts of `due` name for Silver `entities`: no row where they name nothing.
+
+        `progress` is told tickets, one a ticket and task.
+        """
+        if self.store.published(ENTITIES.table, self.run):
+            progress(len(due) * len(self.bundle.entities))
+            return
+        done = self._staged(ENTITIES)
+        for number, chunk in _chunks(due):
+            for pins in self.bundle.entities:
+                part = f"entities/{pins.task}/{pins.model.name}/{pins.model.version}/{number:05d}"
+                if part in done:
+                    progress(len(chunk))
+                    continue
+                rows = self._entity_rows(chunk, pins, progress)
+                stage(self.store, ENTITIES, rows, self.run, part=part, on_step=self.on_step)
+
     def index(self, index: EmbeddingIndex, due: pa.Table, *, progress: Progress = untold) -> None:
         """Copy the run's vectors to the index, with the champion's answer to the first task."""
         if len(due) == 0:
@@ -190,6 +214,29 @@ class Enricher:
         rows = rows.filter(pc.is_valid(rows["fallback_reason"]))
         tasks, reasons = rows["task"].to_pylist(), rows["fallback_reason"].to_pylist()
         return Counter(zip(tasks, reasons, strict=True))
+
+    def _entity_rows(self, chunk: pa.Table, pins: EntityPins, progress: Progress) -> pa.Table:
+        arguments = {"folder": str(self.registry.fetch(pins.model)), "kinds": list(pins.kinds)}
+        texts = chunk.select(["ticket_id", "text"])
+        found = map_batches(
+            texts,
+            self.models.extract,
+            arguments,
+            cluster=self.cluster,
+            batch_rows=_EXTRACTED_ROWS,
+            progress=progress,
+        )
+        places = pc.index_in(found["ticket_id"], value_set=chunk["ticket_id"].combine_chunks())
+        rows = chunk.take(places)
+        columns = {
+            **self._fence(rows),
+            "event_id": rows["event_id"],
+            "task": pins.task,
+            **{name: found[name] for name in found.column_names if name != "ticket_id"},
+            "tier": CHAMPION,
+            **_versions(pins.model, None),
+        }
+        return _table(ENTITIES, columns, len(rows))
 
     def _space(self, vectors: pa.Table) -> EmbeddingSpace:
         dimensions = len(vectors["embedding"][0])

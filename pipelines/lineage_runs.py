@@ -92,7 +92,8 @@ def _steps(record: RunRecord) -> tuple[str, ...]:
     backfilled = str(record.plan.get("layer"))
     if backfilled not in FLOWS:
         return ()
-    asked = (Step.EMBEDDINGS.value, Step.CLASSIFICATIONS.value) if record.plan.get("bundle") else ()
+    answers = (Step.EMBEDDINGS.value, Step.ENTITIES.value, Step.CLASSIFICATIONS.value)
+    asked = answers if record.plan.get("bundle") else ()
     return (backfilled, *asked)
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from lakehouse.control.tenants import TenantDirectory
 from lakehouse.tenancy import TenantContext
-from models.task import Task
+from models.task import EntityTask, Task
 from pipelines.bundles import bundle_of_aliases, check_fit, configured
+from pipelines.entity_models import register_entities, with_entities
 from pipelines.errors import BundleMismatchError, SpaceMismatchError
 from pipelines.promotion import Decision, PromotionPorts, champion_of, promote_bundle
-from pipelines.tenant_config import tasks_of
+from pipelines.tenant_config import entity_tasks_of, tasks_of
 from pipelines.train import register_baseline, register_zero_shot_prompt
 from registry.bundles import Bundle
 from registry.errors import UnknownAliasError
@@ -56,7 +57,10 @@ def onboard(
     baselines = tuple(register_baseline(registry, tenant, task) for task in tasks)
     prompts = tuple(register_zero_shot_prompt(registry, tenant, task) for task in tasks)
     known = () if before is None else tasks_of(before.values, tenant)
-    waiting = _promote(tenant, known, tasks, promotion, by)
+    finders = entity_tasks_of(values, tenant)
+    for finder in finders:
+        register_entities(registry, tenant, finder)
+    waiting = _promote(tenant, known, (tasks, finders), promotion, by)
     config = tenants.configure(tenant, values)
     champion = champion_of(tenant, promotion.bundles)
     return Onboarded(tenant, created, config.version, baselines, prompts, champion, waiting)
@@ -65,17 +69,18 @@ def onboard(
 def _promote(
     tenant: TenantContext,
     before: Sequence[Task],
-    tasks: Sequence[Task],
+    wanting: tuple[Sequence[Task], Sequence[EntityTask]],
     ports: PromotionPorts,
     by: str,
 ) -> str | None:
     """Promote the bundle a configuration asks for; return why not, where it cannot be."""
-    champion = champion_of(tenant, ports.bundles)
+    (tasks, finders), champion = wanting, champion_of(tenant, ports.bundles)
     try:
         if champion is None:
             wanted = bundle_of_aliases(tasks, ports.registry)
         else:
             wanted = configured(champion, before, tasks, ports.registry)
+        wanted = with_entities(wanted, finders, ports.registry)
         check_fit(wanted, tasks, ports.registry)
     except (UnknownAliasError, BundleMismatchError, SpaceMismatchError) as error:
         return str(error)

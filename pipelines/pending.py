@@ -20,10 +20,11 @@ _MESSAGE_COLUMNS = ["ticket_id", "event_id", "ts", "role", "text"]
 
 
 def pending_tickets(run: RunContext, plan: RunPlan, store: TableStore) -> pa.Table:
-    """Return ticket_id, source, day, subject, text and text_sha256, in the order of the digests.
+    """Return ticket_id, source, day, subject, event_id, text and text_sha256, by the digests.
 
-    Equal texts stand beside each other. A ticket may come in an earlier or a later run than its
-    text: it is due in the run in which both are there.
+    `event_id` is of the message that holds the text. Equal texts stand beside each other. A ticket
+    may come in an earlier or a later run than its text: it is due in the run in which both are
+    there.
     """
     reader = _SilverReader(run, plan, store)
     fresh = reader.of_this_run(TICKETS, _TICKET_COLUMNS)
@@ -35,7 +36,7 @@ def pending_tickets(run: RunContext, plan: RunPlan, store: TableStore) -> pa.Tab
         pl.concat([messages, earlier_messages.filter(role="citizen")])
         .sort("ts", "event_id")
         .unique("ticket_id", keep="first", maintain_order=True)
-        .select("ticket_id", "text")
+        .select("ticket_id", "event_id", "text")
     )
     known = earlier_tickets["ticket_id"]
     done = reader.earlier(CLASSIFICATIONS.table, ["ticket_id"], known)
@@ -108,6 +109,7 @@ def with_digest(due: pl.DataFrame) -> pa.Table:
             ("source", pa.string()),
             ("day", pa.date32()),
             ("subject", pa.string()),
+            ("event_id", pa.string()),
             ("text", pa.string()),
             ("text_sha256", pa.string()),
         ]

@@ -144,6 +144,8 @@ def _parts(bundle: Bundle) -> Iterator[Shown]:
             yield Shown(pins.task, "prompt of the model", CHAMPION, pins.champion_prompt)
         yield Shown(pins.task, "baseline", BASELINE, pins.baseline)
         yield Shown(pins.task, "zero-shot prompt", CHAMPION, pins.zero_shot)
+    for finder in bundle.entities:
+        yield Shown(finder.task, "model", CHAMPION, finder.model)
 
 
 def differences(bundle: Bundle, registry: Registry) -> list[Difference]:

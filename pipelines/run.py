@@ -69,6 +69,7 @@ class Step(StrEnum):
     BRONZE = "bronze"
     SILVER = "silver"
     EMBEDDINGS = "embeddings"
+    ENTITIES = "entities"
     CLASSIFICATIONS = "classifications"
     INDEX = "index"
     GOLD = "gold"
@@ -316,7 +317,13 @@ def run_silver(tenant: TenantContext, ports: RunPorts, *, tell: Tell = tell_nobo
     """Take an open run's Bronze to Silver. Raises `NothingToDoError` where no run is open."""
     with ports.log.exclusive(tenant, RUN_KIND):
         planned = _open_after_bronze(tenant, ports)
-        steps = [Step.SILVER, Step.EMBEDDINGS, Step.CLASSIFICATIONS, Step.INDEX]
+        steps = [
+            Step.SILVER,
+            Step.EMBEDDINGS,
+            Step.ENTITIES,
+            Step.CLASSIFICATIONS,
+            Step.INDEX,
+        ]
         execute(planned, ports, steps=steps, tell=tell)
         return planned
 
@@ -443,6 +450,14 @@ def _embeddings(work: _Work) -> None:
     work.enricher().embed(due, progress=work.progress(Step.EMBEDDINGS, len(due)))
 
 
+def _entities(work: _Work) -> None:
+    if not work.plan.bundle.entities:  # nobody asks for a text
+        return
+    due = work.due()
+    total = len(due) * len(work.plan.bundle.entities)
+    work.enricher().extract(due, progress=work.progress(Step.ENTITIES, total))
+
+
 def _classifications(work: _Work) -> None:
     enricher, tickets, answers = work.enricher(), 0, 0
     if enricher.voices():  # else nobody asks for a text
@@ -473,6 +488,7 @@ _STEPS: Mapping[Step, Callable[[_Work], None]] = {
     Step.BRONZE: _bronze,
     Step.SILVER: _silver,
     Step.EMBEDDINGS: _embeddings,
+    Step.ENTITIES: _entities,
     Step.CLASSIFICATIONS: _classifications,
     Step.INDEX: _index,
     Step.GOLD: _gold,

@@ -9,15 +9,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
+from contracts.pqrs import EntityKind
 from features.embed import EmbeddingChoice
 from lakehouse.control.tenants import TenantConfig
 from lakehouse.data.maintenance import CHECKPOINT_EVERY, TidyPolicy
 from lakehouse.errors import ConfigurationError, InputError
 from lakehouse.tenancy import TenantContext
 from models.routing import RoutingPolicy
-from models.task import Task
+from models.task import EntityTask, Task
 from pipelines.sla_terms import DEFAULT_DAYS, DEFAULT_TERMS, SlaTerms
 from pipelines.upkeep import UpkeepPolicy
 
@@ -41,6 +50,29 @@ class TaskConfig(_Strict):
     model: str | None = None
     zero_shot_prompt: str | None = None
     routing: RoutingConfig
+
+
+class EntitiesConfig(_Strict):
+    """A task that finds entities; all kinds where none is named."""
+
+    kind: Literal["entities"]
+    kinds: tuple[EntityKind, ...] = Field(default=tuple(EntityKind), min_length=1)
+    model: str | None = None
+
+
+_LABELS, _ENTITIES = "labels", "entities"
+
+
+def _kind_of(values: Any) -> str:
+    found = isinstance(values, EntitiesConfig) or (isinstance(values, dict) and "kind" in values)
+    return _ENTITIES if found else _LABELS
+
+
+AnyTask = Annotated[
+    Annotated[TaskConfig, Tag(_LABELS)] | Annotated[EntitiesConfig, Tag(_ENTITIES)],
+    Discriminator(_kind_of),
+]
+"""A task is of the kind it says; without a word it has labels."""
 
 
 class EmbeddingConfig(_Strict):
@@ -80,7 +112,14 @@ class TenantConfigFile(_Strict):
     sla: SlaConfig | None = None
     cost: CostConfig | None = None
     upkeep: UpkeepConfig | None = None
-    tasks: dict[str, TaskConfig] = Field(min_length=1)
+    tasks: dict[str, AnyTask] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _classifies(self) -> TenantConfigFile:
+        if not any(isinstance(task, TaskConfig) for task in self.tasks.values()):
+            msg = "tasks: at least one task has labels (`etiquetas`)"
+            raise ValueError(msg)
+        return self
 
 
 def default_config() -> dict[str, Any]:
@@ -108,7 +147,25 @@ def tasks_of(values: Mapping[str, Any], tenant: TenantContext) -> tuple[Task, ..
     checked = _checked(values)
     chosen = checked.embedding
     embedding = EmbeddingChoice.of(chosen.model, chosen.prompt) if chosen else EmbeddingChoice()
-    return tuple(_task(name, config, tenant, embedding) for name, config in checked.tasks.items())
+    return tuple(
+        _task(name, config, tenant, embedding)
+        for name, config in checked.tasks.items()
+        if isinstance(config, TaskConfig)
+    )
+
+
+def entity_tasks_of(values: Mapping[str, Any], tenant: TenantContext) -> tuple[EntityTask, ...]:
+    """Return the tasks that find entities."""
+    return tuple(
+        _entity_task(name, config, tenant)
+        for name, config in _checked(values).tasks.items()
+        if isinstance(config, EntitiesConfig)
+    )
+
+
+def _entity_task(name: str, config: EntitiesConfig, tenant: TenantContext) -> EntityTask:
+    kinds = tuple(kind.value for kind in config.kinds)
+    return EntityTask(name, kinds, config.model or f"{tenant.tenant_id}.{name}")
 
 
 def terms_of(config: TenantConfig | None) -> SlaTerms:
@@ -157,8 +214,13 @@ def _checked(values: object) -> TenantConfigFile:
         return TenantConfigFile.model_validate(values)
     except ValidationError as error:
         found = "; ".join(
-            f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}"
+            f"{'.'.join(str(part) for part in _place(e['loc'])) or 'file'}: {e['msg']}"
             for e in error.errors()
         )
         msg = f"the tenant configuration cannot be used: {found}"
         raise ConfigurationError(msg) from error
+
+
+def _place(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Return where an error is in the file, without the kind of task pydantic puts in between."""
+    return (*loc[:2], *loc[3:]) if loc[:1] == ("tasks",) and len(loc) > 2 else loc

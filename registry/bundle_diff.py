@@ -30,10 +30,9 @@ class Change:
 def bundle_changes(before: Bundle, after: Bundle) -> tuple[Change, ...]:
     """Return what differs, what concerns every task first; nothing where the bundles are one."""
     changes = list(_changes(WHOLE, _of_all(before), _of_all(after)))
-    known, wanted = ({task.task: task for task in bundle.tasks} for bundle in (before, after))
+    known, wanted = (_by_task(bundle) for bundle in (before, after))
     for name in dict.fromkeys((*known, *wanted)):
-        old, new = (_of_task(tasks.get(name)) for tasks in (known, wanted))
-        changes += _changes(name, old, new)
+        changes += _changes(name, known.get(name, {}), wanted.get(name, {}))
     return tuple(changes)
 
 
@@ -48,9 +47,14 @@ def _of_all(bundle: Bundle) -> Mapping[str, _Part]:
     }
 
 
-def _of_task(pins: TaskPins | None) -> Mapping[str, _Part]:
-    if pins is None:
-        return {}
+def _by_task(bundle: Bundle) -> Mapping[str, Mapping[str, _Part]]:
+    finders: dict[str, Mapping[str, _Part]] = {
+        pins.task: {"model": pins.model, "kinds": ", ".join(pins.kinds)} for pins in bundle.entities
+    }
+    return {**{pins.task: _of_task(pins) for pins in bundle.tasks}, **finders}
+
+
+def _of_task(pins: TaskPins) -> Mapping[str, _Part]:
     return {
         "model": pins.champion,
         "prompt of the model": pins.champion_prompt,

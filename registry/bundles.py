@@ -61,6 +61,20 @@ class TaskPins:
 
 
 @dataclass(frozen=True, slots=True)
+class EntityPins:
+    """One extraction of entities with the exact version that does it."""
+
+    task: str
+    kinds: tuple[str, ...]
+    model: ModelRef
+
+    def parts(self) -> Iterable[tuple[str, Pin]]:
+        """Yield what decides what is found, by name."""
+        yield f"{self.task}.champion", self.model
+        yield f"{self.task}.kinds", ", ".join(self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """Everything that decides what an enriched row says; immutable, named by its content."""
 
@@ -68,6 +82,7 @@ class Bundle:
     embedding_prompt: PromptRef
     tasks: tuple[TaskPins, ...]
     seed: int
+    entities: tuple[EntityPins, ...] = ()
 
     @property
     def bundle_id(self) -> str:
@@ -94,6 +109,8 @@ class Bundle:
         yield "seed", str(self.seed)
         for task in self.tasks:
             yield from task.parts()
+        for extraction in self.entities:
+            yield from extraction.parts()
 
     def answers_id(self, task: str) -> str:
         """Name, by content, all that decides the champion's answers to a task.

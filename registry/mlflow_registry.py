@@ -536,12 +536,24 @@ def _write_model_file(folder: Path, run_id: str, model_id: str, package: ModelPa
     model.save(str(folder / "MLmodel"))
 
 
+_MENTION = [
+    ColSpec(DataType.string, "kind"),
+    ColSpec(DataType.string, "text"),
+    ColSpec(DataType.long, "text_start"),
+    ColSpec(DataType.long, "text_end"),
+    ColSpec(DataType.string, "value"),
+    ColSpec(DataType.double, "score"),
+]
+
+
 def _signature(package: ModelPackage) -> ModelSignature:
     columns = {
         "text": ColSpec(DataType.string, "text"),
         "embedding": ColSpec(Array(DataType.float), "embedding"),
     }
     given = Schema([columns[name] for name in package.inputs])
+    if package.family == "entities":
+        return ModelSignature(given, Schema(_MENTION))
     if not package.labels:
         return ModelSignature(given, Schema([columns["embedding"]]))
     answers = Schema(

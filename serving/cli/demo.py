@@ -90,6 +90,7 @@ _LAYERS = {
     "Silver attachments": "silver_attachments",
     "Silver classifications": "silver_classifications",
     "Silver embeddings": "silver_embeddings",
+    "Silver entities": "silver_entities",
     "vectors in pgvector": "vectors",
     "Silver labels": "silver_labels",
     "Gold volume": "gold_kpi_volume_daily",

@@ -26,6 +26,9 @@ class Scripted:
             raise error
         return GOOD
 
+    def close(self) -> None:
+        """Leave nothing behind."""
+
 
 class Time:
     """A clock that only sleeping moves."""

@@ -62,6 +62,17 @@ def run(postgres_url: str) -> RunContext:
     return RunContext.begin(tenant, kind="run", at=AT)
 
 
+@pytest.fixture(autouse=True)
+def opened() -> Iterator[list[OpenAiEndpoint]]:
+    """Endpoints to leave when a test is over."""
+    yield _OPENED
+    while _OPENED:
+        _OPENED.pop().close()
+
+
+_OPENED: list[OpenAiEndpoint] = []
+
+
 @pytest.fixture
 def server(openai: ModuleType) -> Iterator[Any]:
     with openai.serving() as state:
@@ -78,6 +89,7 @@ def classifier(
     model: LlmModel | None = None,
 ) -> LlmClassifier:
     endpoint = OpenAiEndpoint(server.url, key, connections=limits.concurrency)
+    _OPENED.append(endpoint)
     caller = Caller(endpoint, limits)
     return LlmClassifier(model or configured(), PROMPT, REF, caller, ledger, run, "tipo")
 

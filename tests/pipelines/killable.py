@@ -46,6 +46,7 @@ from lakehouse.data.storage import FileStore, LakeRoot
 from lakehouse.data.tables import Layer
 from lakehouse.manifest import RunManifest
 from lakehouse.tenancy import TenantContext
+from models.entities import MENTIONS
 from models.folder import CONFIG_FILE
 from models.routing import RoutingPolicy
 from models.task import Task
@@ -183,7 +184,16 @@ def _vector(text: str) -> list[float]:
     return [float(value) for value in raw / np.linalg.norm(raw)]
 
 
-QUICK_MODELS = ModelSteps(embed=quick_embed, classify=quick_classify)
+def quick_extract(folder: str, kinds: list[str]) -> BatchStep:
+    """Make a step that finds nothing in any text."""
+
+    def extract(rows: pa.Table) -> pa.Table:
+        return MENTIONS.empty_table()
+
+    return extract
+
+
+QUICK_MODELS = ModelSteps(embed=quick_embed, classify=quick_classify, extract=quick_extract)
 
 
 def tasks() -> tuple[Task, ...]:

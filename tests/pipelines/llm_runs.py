@@ -67,7 +67,7 @@ def llm_ports(url: str, lake: Path, server_url: str, *, concurrency: int = 2) ->
         return Caller(endpoint, limits)
 
     desk = LlmDesk({"local": caller}, LlmLedger(Postgres(url)))
-    models = ModelSteps(killable.quick_embed, killable.quick_classify, desk.open)
+    models = ModelSteps(killable.quick_embed, killable.quick_classify, llm=desk.open)
     ports: RunPorts = killable.ports_at(url, lake, models)
     ports = replace(ports, registry=LlmRegistry(lake.parent))
     killable.promote_aliases(killable.NORTE, killable.tasks(), ports)

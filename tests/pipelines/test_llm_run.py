@@ -42,6 +42,7 @@ def endpoint(openai: ModuleType) -> Iterator[Any]:
 def done(runs: Any, ports: RunPorts) -> RunManifest:
     killable = runs.killable
     manifest = run_tenant(killable.NORTE, killable.tasks(), ports, at=killable.SECOND)
+    ports.models.llm.__self__.close()  # type: ignore[union-attr]
     assert manifest is not None
     return manifest
 

@@ -15,7 +15,7 @@ from lakehouse.tenancy import TenantContext
 pytestmark = [pytest.mark.service, pytest.mark.timeout(1800)]
 
 TENANTS = ("alcaldia-norte", "servicios-andinos")
-STEPS = {"bronze", "silver", "embeddings", "classifications", "index", "gold"}
+STEPS = {"bronze", "silver", "embeddings", "entities", "classifications", "index", "gold"}
 
 
 @pytest.fixture(params=TENANTS)
