@@ -91,7 +91,7 @@ def moves_drawn(name: str, moves: Sequence[Move]) -> RenderableType:
         ["when", "by", "alias", "from", "to", "gates", "reason"],
         [
             [
-                f"{move.at:%Y-%m-%d %H:%M:%S}",
+                f"{move.at:%Y-%m-%d %H:%M}",
                 move.by,
                 move.alias,
                 move.before,
@@ -101,6 +101,7 @@ def moves_drawn(name: str, moves: Sequence[Move]) -> RenderableType:
             ]
             for move in moves
         ],
+        whole=["from", "to"],
     )
 
 

@@ -93,6 +93,8 @@ def test_texts_go_from_a_file_to_gold_and_are_found_again(
     assert [(r["run_id"], r["status"]) for r in listed] == [(run_id, "COMPLETED")]
     shown = plata("runs", "show", run_id, "-t", tenant)
     assert shown["manifest"]["pins"]["tipo.champion"] == f"models:/{tenant}.tipo/2"
+    assert shown["plan"]["bundle_asked"] == f"bundle:/{tenant}@champion"
+    assert shown["manifest"]["pins"]["bundle"] == shown["plan"]["bundle_id"]
     assert all(check["passed"] for check in shown["quality"])
 
 
