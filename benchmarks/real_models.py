@@ -210,6 +210,9 @@ def draw_curves(points: Sequence[Point], folder: Path) -> None:
             own = [p for p in points if (p.split, p.model) == (name, model)]
             axes.plot([p.texts for p in own], [p.macro_f1 for p in own], "o-", label=model)
         axes.set(xlabel="texts learned from", ylabel="macro-F1", title=name, xscale="log")
+        sizes = sorted({point.texts for point in points if point.split == name})
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
         folder.mkdir(parents=True, exist_ok=True)
