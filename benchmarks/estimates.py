@@ -45,15 +45,18 @@ from models.routing import RoutingPolicy
 from models.steps import classify_step
 from models.task import Task
 from pipelines.budget import Price
+from pipelines.bundles import bundle_of_aliases
 from pipelines.demo_corpus import TEXT_COLUMNS
 from pipelines.enrich import ModelSteps
 from pipelines.estimates import estimate_reenrich
 from pipelines.ingest import RawStore, ingest
 from pipelines.mapping import ColumnMapping
 from pipelines.pilot import Estimate
+from pipelines.plan import RUN_KIND
+from pipelines.promotion import Decision, promote_bundle
 from pipelines.reenrich import carry_out
 from pipelines.reenrich_plan import Request, begin, plan_reenrich
-from pipelines.run import RunPorts, run_tenant
+from pipelines.run import RunPorts, Step, close_run, execute, open_run
 from pipelines.source_files import SourceFile
 from pipelines.train import register_embedding_model, register_zero_shot_prompt
 from registry.bundles import Bundle, TaskPins
@@ -151,12 +154,18 @@ def _ports(home: Path, url: str, registry: MemoryRegistry) -> RunPorts:
 def _fill(home: Path, ports: RunPorts, tickets: int) -> None:
     """Take texts to Silver; no task, so that no model is asked yet."""
     TenantDirectory(ports.postgres).create(TENANT, name="Banco de pruebas")
+    nobody = bundle_of_aliases((), ports.registry)
+    promote_bundle(TENANT, nobody, Decision("banco", "asks no model"), ports.promotion)
     file = home / "textos.csv"
     file.write_text(as_csv(distinct_texts(tickets, batch="a"), batch="a"), encoding="utf-8")
     raw, now = RawStore(ports.files, ports.landings), datetime.now(UTC)
     mapping = ColumnMapping.parse([f"{field}={name}" for field, name in TEXT_COLUMNS.items()])
     ingest(SourceFile.find(file), TENANT, source="banco", mapping=mapping, raw=raw, at=now)
-    run_tenant(TENANT, (), ports, at=datetime.now(UTC))
+    with ports.log.exclusive(TENANT, RUN_KIND):
+        planned = open_run(TENANT, (), ports, at=datetime.now(UTC))
+        assert planned is not None, "a file that has just landed waits"
+        seconds = execute(planned, ports, steps=[Step.BRONZE, Step.SILVER, Step.CLASSIFICATIONS])
+        close_run(planned, ports, seconds=seconds)
 
 
 @contextmanager

@@ -135,28 +135,17 @@ class Answerer:
 
     def stage(self, batch: Batch, number: int, ports: RunPorts) -> None:
         """Answer a batch, and stage its rows; of its vectors too, where the plan is to publish."""
-        self.write(batch, self.ask(batch), number, ports)
-
-    def ask(self, batch: Batch) -> pl.DataFrame | None:
-        """Ask what is not known of a batch, and return the vectors of its texts where needed."""
-        if not batch.asks and not self.plan.publish:
-            return None
-        vectors = self._vectors(batch)
-        for task in self.plan.request.asked:
-            self._ask(batch, task, vectors)
-        return vectors
-
-    def write(
-        self, batch: Batch, vectors: pl.DataFrame | None, number: int, ports: RunPorts
-    ) -> None:
-        """Stage the rows of a batch whose questions are answered."""
         on_step, part = self.enricher.on_step, f"batch/{number:06d}"
+        vectors = self._vectors(batch) if batch.asks or self.plan.publish else None
         if vectors is not None and self.plan.publish:
             due = batch.tickets.select("ticket_id", "source", "day", "text_sha256").to_arrow()
             places = _places(batch.tickets["text_sha256"], vectors["text_sha256"])
             column = vectors["embedding"].to_arrow().take(places)
             rows = self.enricher.embedding_rows(due, pa.chunked_array([column]))
             stage(ports.store, EMBEDDINGS, rows, self.run, part=part, on_step=on_step)
+        for task in self.plan.request.asked:
+            if vectors is not None:
+                self._ask(batch, task, vectors)
         rows = self.rows(batch)
         stage(ports.store, CLASSIFICATIONS_SIDE, rows, self.run, part=part, on_step=on_step)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from statistics import fmean
 from typing import Any
 
 import msgspec
@@ -20,7 +21,14 @@ from pipelines import answer_batches
 from pipelines.answer_batches import Answerer, parted, stretch, texts_of
 from pipelines.budget import Charges, Price, charges_of
 from pipelines.catalogue import measure as measure_tables
-from pipelines.pilot import Estimate, Sizes, pilot_sizes, predicted, warm_up_seconds
+from pipelines.pilot import (
+    Estimate,
+    Sizes,
+    batch_seconds,
+    pilot_sizes,
+    predicted,
+    warm_up_seconds,
+)
 from pipelines.plan import RUN_KIND
 from pipelines.reenrich_plan import ReenrichPlan, begin, find_work
 from pipelines.run import RunPorts, Step
@@ -33,6 +41,7 @@ Tell = Callable[[int, int], None]
 """Told batches tried and batches in all."""
 
 _KILOBYTE = 1024
+_PROBES = 3
 
 
 def tell_nobody(done: int, total: int) -> None:
@@ -60,6 +69,7 @@ class WorkEstimate:
     `tickets` will be written, of which `known` ask nobody; `there` need not even be written. `asks`
     texts are new to the models, after equal texts and known answers are left out. `fixed_seconds`
     are those that do not grow with the texts, measured or, for Gold, as the last run took them.
+    `loading_seconds` are not in it: the models are loaded now, and stay so while the workers do.
     `memory_bytes` is the most this process held while it tried; a worker holds its models beside.
     """
 
@@ -72,6 +82,7 @@ class WorkEstimate:
     cost: Estimate
     currency: str
     fixed_seconds: float
+    loading_seconds: float
     memory_bytes: int
     pilot: Measured
 
@@ -83,20 +94,39 @@ class WorkEstimate:
 
 def measure(
     sizes: Sizes,
-    work: Callable[[int, int], float],
+    work: Callable[[int, int, int], None],
     *,
+    batches_a_stretch: float,
+    clock: Callable[[], float],
     charges: Charges,
     tell: Tell = tell_nobody,
 ) -> Measured:
-    """Try every stretch of a pilot; `work(number, start)` says what it took, in seconds."""
-    seconds, charged = [], []
+    """Time `work(number, start, texts)` over every stretch of a pilot.
+
+    A stretch is `batches_a_stretch` of the batches of the work, at most one. What a batch takes
+    whatever its size, told from stretches of one text, counts for as much.
+    """
+
+    def timed(number: int, start: int, texts: int) -> float:
+        began = clock()
+        work(number, start, texts)
+        return clock() - began
+
+    seconds, charged, count = [], [], len(sizes.starts)
     for number, start in enumerate(sizes.starts):
-        tell(number, len(sizes.starts))
+        tell(number, count)
         spent = charges()
-        seconds.append(work(number, start))
+        seconds.append(timed(number, start, sizes.texts))
         charged.append(charges() - spent)
-    tell(len(sizes.starts), len(sizes.starts))
-    return Measured(sizes.texts, seconds[0], tuple(seconds[1:]), tuple(charged[1:]))
+    rest, overhead = seconds[1:], 0.0
+    if sizes.texts > 1 and batches_a_stretch < 1:
+        one = fmean(timed(count + n, start, 1) for n, start in enumerate(sizes.starts[:_PROBES]))
+        overhead = batch_seconds(one, rest, sizes.texts)
+    tell(count, count)
+    spared = (1 - batches_a_stretch) * overhead
+    return Measured(
+        sizes.texts, seconds[0], tuple(took - spared for took in rest), tuple(charged[1:])
+    )
 
 
 def total_of(
@@ -107,8 +137,7 @@ def total_of(
         seconds, charged = Estimate.exactly(0.0), Estimate.exactly(0.0)
     else:
         further = texts / measured.texts
-        loading = warm_up_seconds(measured.first, measured.seconds)
-        seconds = predicted(measured.seconds, further) + loading
+        seconds = predicted(measured.seconds, further)
         charged = predicted(measured.charges, further)
     whole = seconds + fixed
     compute = whole * price.of(1.0)
@@ -133,9 +162,7 @@ def estimate_reenrich(
 ) -> WorkEstimate:
     """Try a plan out on some of its batches, chosen by its seed; writes nothing that stays.
 
-    Tickets whose answers are known are tried on one batch, and take what that took a ticket. Where
-    a pilot's batches are smaller than those of the work, writing counts in proportion: it is the
-    same few files for many texts as for some.
+    Tickets whose answers are known are tried on one batch, and take what that took a ticket.
     """
     run = begin(plan, tenant, ports, at=at).run
     began = clock()
@@ -158,21 +185,19 @@ def estimate_reenrich(
             fixed += (clock() - began) * len(ready) / len(known.tickets)
         if texts:
             sizes = pilot_sizes(texts, answer_batches.BATCH_TEXTS, seed=plan.request.bundle.seed)
-            writing = batches * sizes.texts / texts
 
-            def try_out(number: int, start: int) -> float:
-                batch, fresh = (
-                    stretch(asking, start, sizes.texts),
-                    replace(answerer, known=work.known),
-                )
-                began = clock()
-                vectors = fresh.ask(batch)
-                asked = clock()
-                fresh.write(batch, vectors, number + 1, aside)
-                return asked - began + writing * (clock() - asked)
+            def try_out(number: int, start: int, count: int) -> None:
+                fresh = replace(answerer, known=work.known)
+                fresh.stage(stretch(asking, start, count), number + 1, aside)
 
-            charges = charges_of(run.run_id, tenant, ports.postgres, price)
-            measured = measure(sizes, try_out, charges=charges, tell=tell)
+            measured = measure(
+                sizes,
+                try_out,
+                batches_a_stretch=min(1.0, batches * sizes.texts / texts),
+                clock=clock,
+                charges=charges_of(run.run_id, tenant, ports.postgres, price),
+                tell=tell,
+            )
     seconds, cost = total_of(measured, texts, fixed=fixed, price=price)
     return WorkEstimate(
         tickets=len(work.tickets),
@@ -184,9 +209,15 @@ def estimate_reenrich(
         cost=cost,
         currency=price.currency,
         fixed_seconds=fixed,
+        loading_seconds=loading_of(measured),
         memory_bytes=peak_memory(),
         pilot=measured or NOT_TRIED,
     )
+
+
+def loading_of(measured: Measured | None) -> float:
+    """Say what loading the models took in a pilot."""
+    return 0.0 if measured is None else warm_up_seconds(measured.first, measured.seconds)
 
 
 def peak_memory() -> int:

@@ -8,8 +8,12 @@ its own luck, will be from theirs. The finite population is no help here (Cochra
 Techniques, 1977, chapter 2, would narrow the interval by it): what the pilot measured is done once
 more when the work is done, on a machine that is in another mood by then.
 
+What a batch takes whatever its size (models looked up, files written) is told from a few stretches
+of one text, and counts once a batch of the work, also where the pilot's stretches are smaller.
+
 Batches are disjoint stretches of the work, drawn at random by the plan's seed. One more is drawn
-first and only warms up: what it takes beyond the others is what it takes to load the models.
+first and only warms up: what it takes beyond the others is what it takes to load the models, which
+is told apart.
 """
 
 from __future__ import annotations
@@ -100,3 +104,13 @@ def predicted(measured: Sequence[float], further: float) -> Estimate:
 def warm_up_seconds(first: float, measured: Sequence[float]) -> float:
     """Say what the first batch took beyond the others: the loading of the models."""
     return max(0.0, first - fmean(measured))
+
+
+def batch_seconds(one: float, measured: Sequence[float], texts: int) -> float:
+    """Say what a batch takes whatever its size: of `texts` texts as measured, of one text `one`.
+
+    >>> batch_seconds(1.5, [5.5, 5.5], texts=9)
+    1.0
+    """
+    mean = fmean(measured)
+    return min(max(0.0, (texts * one - mean) / (texts - 1)), *measured)

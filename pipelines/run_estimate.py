@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from lakehouse.data.history import VersionedTableStore
 from lakehouse.data.rehearsal import RehearsalStore
-from lakehouse.run import RunContext
+from lakehouse.run import RunContext, RunId
 from pipelines.answer_batches import BATCH_TEXTS
 from pipelines.budget import Price, charges_of
 from pipelines.enrich import CHUNK_TICKETS, Enricher
@@ -22,6 +22,7 @@ from pipelines.estimates import (
     Tell,
     WorkEstimate,
     last_run,
+    loading_of,
     measure,
     peak_memory,
     tell_nobody,
@@ -31,6 +32,7 @@ from pipelines.pending import pending_tickets
 from pipelines.pilot import pilot_sizes
 from pipelines.reproduce import rehearsing
 from pipelines.run import PlannedRun, RunPorts, Step, perform
+from pipelines.steps import unobserved
 
 PILOT_KIND = "pilot"
 
@@ -60,12 +62,13 @@ def estimate_run(
         if len(due) and plan.bundle.tasks:
             sizes = pilot_sizes(len(due), BATCH_TEXTS, seed=run.seed)
             chunks = -(-len(due) // CHUNK_TICKETS)
-            trial = _Trial(planned, ports, lake, clock, chunks * sizes.texts / len(due))
-            charges = charges_of(run.run_id, run.tenant, ports.postgres, price)
+            trial = _Trial(planned, ports, lake)
             measured = measure(
                 sizes,
-                lambda number, start: trial.take(number, due.slice(start, sizes.texts)),
-                charges=charges,
+                lambda number, start, count: trial.take(number, due.slice(start, count)),
+                batches_a_stretch=min(1.0, chunks * sizes.texts / len(due)),
+                clock=clock,
+                charges=lambda: trial.charged(price),
                 tell=tell,
             )
     seconds, cost = total_of(measured, len(due), fixed=fixed, price=price)
@@ -79,6 +82,7 @@ def estimate_run(
         cost=cost,
         currency=price.currency,
         fixed_seconds=fixed,
+        loading_seconds=loading_of(measured),
         memory_bytes=peak_memory(),
         pilot=measured or NOT_TRIED,
     )
@@ -99,13 +103,15 @@ class _Trial:
     planned: PlannedRun
     ports: RunPorts
     lake: VersionedTableStore
-    clock: Callable[[], float]
-    writing_share: float
-    _writing: float = field(default=0.0, init=False)
-    _since: float = field(default=0.0, init=False)
+    runs: list[RunId] = field(default_factory=list)
 
-    def take(self, number: int, rows: pa.Table) -> float:
-        """Embed and classify `rows`; return what that took, of writing what it will take a text."""
+    def charged(self, price: Price) -> float:
+        """Say what all of its runs were charged by others."""
+        tenant, postgres = self.planned.run.tenant, self.ports.postgres
+        return sum(charges_of(run, tenant, postgres, price)() for run in self.runs)
+
+    def take(self, number: int, rows: pa.Table) -> None:
+        """Embed and classify `rows`."""
         run, ports = self.planned.run, self.ports
         own = RunContext.begin(
             run.tenant,
@@ -113,7 +119,7 @@ class _Trial:
             at=run.started_at + timedelta(microseconds=number),
             seed=run.seed,
         )
-        self._writing, began = 0.0, self.clock()
+        self.runs.append(own.run_id)
         enricher = Enricher(
             own,
             self.planned.plan.bundle,
@@ -121,14 +127,7 @@ class _Trial:
             ports.registry,
             ports.models,
             ports.cluster,
-            self._timed,
+            unobserved,
         )
         enricher.embed(rows)
         enricher.classify(rows)
-        return self.clock() - began - (1 - self.writing_share) * self._writing
-
-    def _timed(self, place: str) -> None:
-        if place.startswith("before "):
-            self._since = self.clock()
-        else:
-            self._writing += self.clock() - self._since

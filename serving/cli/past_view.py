@@ -35,6 +35,7 @@ def drawn_estimate(tenant: str, plan_id: str, what: str, found: Any) -> Any:
         ["textos por preguntar", f"{found.asks:,}"],
         ["lotes", f"{found.batches:,}"],
         ["tiempo", f"{_span(seconds)} s, 9 de cada 10 veces"],
+        ["más, si hay que abrir los modelos", f"{found.loading_seconds:,.1f} s"],
         ["costo", f"{_span(cost)} {found.currency}"],
         ["memoria de este proceso", f"{found.memory_bytes / 2**20:,.0f} MiB"],
         ["piloto", f"{len(pilot.seconds)} lotes de {pilot.texts:,} textos"],
