@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from uuid import NAMESPACE_DNS, uuid4, uuid5
 
@@ -20,14 +21,21 @@ from contracts.tables import LABELS, MESSAGES, TICKETS
 from features.embed import embed_step
 from features.tiny import write_tiny_model
 from lakehouse.control.evaluations import EvaluationLog
+from lakehouse.control.llm_ledger import LlmLedger
 from lakehouse.control.postgres import Postgres
+from lakehouse.control.tenants import TenantDirectory
 from lakehouse.data.delta import DeltaTableStore
 from lakehouse.data.storage import LakeRoot
 from lakehouse.errors import InputError
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
+from models.chat import Caller, CallLimits
 from models.gates import TaskMeasures
 from models.learned import LEARNED_FILE
+from models.llm import LlmModel
+from models.llm_desk import LlmDesk
+from models.llm_prompt import default_llm_prompt
+from models.openai_endpoint import OpenAiEndpoint
 from models.routing import RoutingPolicy
 from models.steps import classify_step
 from models.task import Task
@@ -369,3 +377,50 @@ def test_a_text_without_an_answer_counts_as_wrong(house: House, tmp_path: Path) 
     found = house.ask(write_csv(tmp_path / "otro.csv", OTHERS), champion=None)
     assert found.unanswered == {"held-out": 10}
     assert found.main.challenger.accuracy <= 20 / 30
+
+
+def test_an_llm_is_judged_like_any_other_and_its_charge_is_what_a_thousand_texts_cost(
+    house: House, openai: ModuleType, tmp_path: Path, postgres_url: str
+) -> None:
+    postgres = Postgres(postgres_url)
+    TenantDirectory(postgres).create(house.tenant, name="Juez")
+    template = default_llm_prompt("tema", house.task.titles).text()
+    prompt = house.registry.register_prompt("judge.tema.llm", template, note="")
+    pinned = {"name": prompt.name, "version": prompt.version, "digest": prompt.digest}
+    folder = tmp_path / "llm"
+    folder.mkdir()
+    LlmModel.of(
+        {
+            "endpoint": "local",
+            "model": openai.MODEL,
+            "labels": list(house.task.labels),
+            "prompt": pinned,
+            "prices": {"prompt": "1", "completion": "2"},
+        }
+    ).save(folder)
+    package = ModelPackage(house.task.model, folder, family="llm", card="")
+    ref = house.registry.register_model(package)
+    llm = house.with_model(ref)
+    llm = replace(llm, tasks=tuple(replace(p, champion_prompt=prompt) for p in llm.tasks))
+    ledger = LlmLedger(postgres)
+    limits = CallLimits(
+        concurrency=2, attempts=2, timeout=5.0, deadline=20.0, first_pause=0.01, failures=3
+    )
+    with openai.serving() as server:
+        endpoint = OpenAiEndpoint(server.url, openai.KEY, connections=2)
+        desk = LlmDesk({"local": lambda: Caller(endpoint, limits)}, ledger)
+        steps = ModelSteps(embed=embed_step, classify=classify_step, llm=desk.open)
+        house.ports = replace(house.ports, models=steps, ledger=ledger)
+        found = house.ask(write_csv(tmp_path / "otro.csv", OTHERS), challenger=llm)
+        desk.close()
+    spent, said = server.tokens
+    assert len(server.charged) == len(OTHERS)
+    assert found.effort.cost == pytest.approx((spent + 2 * said) / 1_000_000 / 30 * 1_000)
+    assert found.effort.currency == "USD"
+    assert found.unanswered == {"held-out": 0}
+    expected = [openai.answer_of(text, list(house.task.labels)) for text, _, _ in OTHERS]
+    right = sum(
+        max(own, key=lambda label: own[label]) == label
+        for own, (_, label, _) in zip(expected, OTHERS, strict=True)
+    )
+    assert found.main.challenger.accuracy == pytest.approx(right / len(OTHERS))
