@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lakehouse.compute.batches import Step
 from registry.errors import ArtifactError, PromptError
 from registry.refs import ModelRef, PromptRef
+from registry.safety import check_registered
 
 EMBEDDING_MODEL = "multilingual-e5-small-dq4"
 QUERY_PROMPT = "e5-query"
@@ -85,8 +86,10 @@ class EmbeddingSpace:
 def open_embedder(folder: Path) -> Embedder:
     """Open a model folder: its ONNX graph where it has one, else with sentence-transformers.
 
-    The same folder is opened once a process: its steps share what takes memory.
+    The same folder is opened once a process: its steps share what takes memory. Raises
+    `ArtifactError` where its files are not those its digest names, or could run code.
     """
+    check_registered(folder)
     if (folder / GRAPH_FILE).is_file():
         from features.onnx_embedder import OnnxEmbedder
 

@@ -33,6 +33,7 @@ from models.rules import RULES_FILE, read_rules
 from models.zero_shot import ZeroShotClassifier, ZeroShotPrompt
 from registry.errors import ArtifactError
 from registry.refs import PromptRef, text_digest
+from registry.safety import check_registered
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -92,6 +93,7 @@ def load(folder: Path, template: str | None = None) -> Classifier:
     one, and a zero-shot model takes no other than the one it pins. Raises `ArtifactError` where
     the folder is not ours, or not safe.
     """
+    check_registered(folder)
     family = family_of(folder)
     if family == EMBEDDING and template is not None:
         return load_zero_shot(folder, template)

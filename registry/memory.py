@@ -22,6 +22,7 @@ from registry.refs import (
     folder_digest,
     text_digest,
 )
+from registry.safety import check_folder
 
 Ref = TypeVar("Ref", ModelRef, PromptRef)
 
@@ -107,10 +108,11 @@ class MemoryRegistry:
     def fetch(self, model: ModelRef) -> Path:
         """Return the folder of the copy, its digest verified."""
         folder = self._place(model)
-        if not folder.is_dir():
+        if not folder.parent.is_dir():
             raise UnknownVersionError.of("model", model.name, model.version, [])
-        if folder_digest(folder) != model.digest:
+        if not folder.is_dir() or folder_digest(folder) != model.digest:
             raise ArtifactError.changed(model.uri)
+        check_folder(folder)
         return folder
 
     def template(self, prompt: PromptRef) -> str:
@@ -122,6 +124,7 @@ class MemoryRegistry:
 
     def register_model(self, package: ModelPackage) -> ModelRef:
         """Copy the files under a new version, unless the newest has the same."""
+        check_folder(package.folder)
         digest = folder_digest(package.folder)
         newest = self._models.newest(package.name)
         if newest is not None and newest.digest == digest:
@@ -165,7 +168,7 @@ class MemoryRegistry:
         return f"memory:/{run.experiment}/{len(self.evaluations)}"
 
     def _place(self, model: ModelRef) -> Path:
-        return Path(self._folder.name) / model.name / model.version
+        return Path(self._folder.name) / model.name / model.version / model.digest
 
 
 def _info(ref: ModelRef | PromptRef, note: str, text: str) -> VersionInfo:

@@ -55,6 +55,7 @@ from registry.refs import (
     folder_digest,
     text_digest,
 )
+from registry.safety import check_folder
 
 _FILES = "plata"
 """Folder, inside a logged model, of the files that were handed in: the digest is theirs."""
@@ -119,7 +120,7 @@ class MlflowRegistry:
     def fetch(self, model: ModelRef) -> Path:
         """Return a local folder with the files; it is downloaded once, and verified once a process.
 
-        Raises `ArtifactError` where the files are not those that were registered.
+        Raises `ArtifactError` where the files are not those that were registered, or not safe.
         """
         folder = self._cache / model.digest
         if model.digest in self._verified and folder.is_dir():
@@ -128,6 +129,7 @@ class MlflowRegistry:
             shutil.rmtree(folder)
         if not folder.is_dir():
             self._download(model, folder)
+        check_folder(folder)
         self._verified.add(model.digest)
         return folder
 
@@ -146,6 +148,7 @@ class MlflowRegistry:
 
     def register_model(self, package: ModelPackage) -> ModelRef:
         """Log the files as a model of a run, with all that describes them, and make a version."""
+        check_folder(package.folder)
         digest = folder_digest(package.folder)
         with self._translated():
             newest = self._newest_model(package.name)

@@ -121,7 +121,7 @@ class Registry(Protocol):
     def fetch(self, model: ModelRef) -> Path:
         """Return a local folder with the model's files, whose digest was verified.
 
-        Raises `ArtifactError` where the files are not those that were registered.
+        Raises `ArtifactError` where the files are not those that were registered, or not safe.
         """
         ...
 
@@ -130,7 +130,10 @@ class Registry(Protocol):
         ...
 
     def register_model(self, package: ModelPackage) -> ModelRef:
-        """Make a new version; files equal to the newest version's return that one."""
+        """Make a new version; files equal to the newest version's return that one.
+
+        Raises `ArtifactError` where a file is not of a kind that is only data.
+        """
         ...
 
     def register_prompt(self, name: str, template: str, *, note: str) -> PromptRef:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from uuid import uuid4
 
@@ -33,7 +34,7 @@ def name() -> str:
 def package(folder: Path, name: str, content: str = "uno") -> ModelPackage:
     folder.mkdir(exist_ok=True)
     (folder / "parte").mkdir(exist_ok=True)
-    (folder / "plata.json").write_text(content, encoding="utf-8")
+    (folder / "plata.json").write_text(json.dumps(content), encoding="utf-8")
     (folder / "parte" / "pesos.json").write_text("[1, 2]", encoding="utf-8")
     picture = folder.parent / "confusion.png"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -59,7 +60,7 @@ def test_a_model_comes_back_as_it_was_registered(
     ref = registry.register_model(package(tmp_path / "modelo", name))
     folder = registry.fetch(ref)
     assert (ref.name, ref.version) == (name, "1")
-    assert (folder / "plata.json").read_text(encoding="utf-8") == "uno"
+    assert (folder / "plata.json").read_text(encoding="utf-8") == '"uno"'
     assert (folder / "parte" / "pesos.json").read_text(encoding="utf-8") == "[1, 2]"
 
 
