@@ -134,7 +134,8 @@ def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
     at, end = 0, len(data)
     while at < end:
         key, at = _varint(data, at)
-        kind, value = key & 7, None
+        kind = key & 7
+        value: Value = None
         if kind == 0:
             value, at = _varint(data, at)
         elif kind == 2:

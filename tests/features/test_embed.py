@@ -101,7 +101,7 @@ def test_a_prompt_that_does_not_hold_the_text_once_is_refused(template: str) -> 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "onnx").mkdir()
     (tmp_path / "onnx" / "model_int8.onnx").write_bytes(b"no graph")
-    with pytest.raises(ArtifactError, match="is not a model folder"):
+    with pytest.raises(ArtifactError, match="is not ONNX"):
         open_embedder(tmp_path)
 
 

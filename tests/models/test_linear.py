@@ -151,7 +151,7 @@ def test_numbers_for_other_labels_are_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_not_numbers_is_refused(tmp_path: Path, content: bytes) -> None:
     save_linear(fitted(Features.TFIDF), tmp_path, space={})
     (tmp_path / "weights.safetensors").write_bytes(content)
-    with pytest.raises(ArtifactError, match="is not a linear model"):
+    with pytest.raises(ArtifactError, match="is not safetensors"):
         load(tmp_path)
 
 
