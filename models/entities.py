@@ -26,6 +26,7 @@ from models.entity_numbers import Numbers
 from models.folder import ENTITIES, read_config, write_config
 from models.mentions import KINDS, Lexicon, Mention
 from registry.errors import ArtifactError
+from registry.safety import check_registered
 
 GRAMMAR = 1
 """Raised when the same words would find other mentions."""
@@ -93,6 +94,7 @@ def save_entities(words: str, places: str, folder: Path) -> None:
 
 def load_entities(folder: Path) -> EntityRules:
     """Open a model folder. Raises `ArtifactError` that says what is wrong with it."""
+    check_registered(folder)
     config = read_config(folder)
     if config.get("family") != ENTITIES or config.get("grammar") != GRAMMAR:
         found = f"family '{config.get('family')}', grammar {config.get('grammar')}"

@@ -101,6 +101,7 @@ def _check_of(path: Path) -> Callable[[Path], None]:
 
 
 _CHECKS: Mapping[str, Callable[[Path], None]] = {
+    ".csv": check_text,
     ".json": check_json,
     ".md": check_text,
     ".model": check_pieces,
