@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from statistics import fmean
 from typing import Any
 
 import msgspec
@@ -24,9 +23,9 @@ from pipelines.catalogue import measure as measure_tables
 from pipelines.pilot import (
     Estimate,
     Sizes,
-    batch_seconds,
     pilot_sizes,
     predicted,
+    predicted_work,
     warm_up_seconds,
 )
 from pipelines.plan import RUN_KIND
@@ -41,7 +40,6 @@ Tell = Callable[[int, int], None]
 """Told batches tried and batches in all."""
 
 _KILOBYTE = 1024
-_PROBES = 3
 
 
 def tell_nobody(done: int, total: int) -> None:
@@ -50,12 +48,16 @@ def tell_nobody(done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Batches that were tried: seconds and charges of each after the first, which warms up."""
+    """Stretches that were tried: seconds and charges of each after the first, which warms up.
+
+    `ones` are the seconds of stretches of one text, where the others are no whole batches.
+    """
 
     texts: int
     first: float
     seconds: tuple[float, ...]
     charges: tuple[float, ...]
+    ones: tuple[float, ...] = ()
 
 
 NOT_TRIED = Measured(0, 0.0, (), ())
@@ -96,15 +98,14 @@ def measure(
     sizes: Sizes,
     work: Callable[[int, int, int], None],
     *,
-    batches_a_stretch: float,
+    whole: bool,
     clock: Callable[[], float],
     charges: Charges,
     tell: Tell = tell_nobody,
 ) -> Measured:
     """Time `work(number, start, texts)` over every stretch of a pilot.
 
-    A stretch is `batches_a_stretch` of the batches of the work, at most one. What a batch takes
-    whatever its size, told from stretches of one text, counts for as much.
+    Where they are not `whole` batches of the work, stretches of one text are timed as well.
     """
 
     def timed(number: int, start: int, texts: int) -> float:
@@ -118,27 +119,23 @@ def measure(
         spent = charges()
         seconds.append(timed(number, start, sizes.texts))
         charged.append(charges() - spent)
-    rest, overhead = seconds[1:], 0.0
-    if sizes.texts > 1 and batches_a_stretch < 1:
-        one = fmean(timed(count + n, start, 1) for n, start in enumerate(sizes.starts[:_PROBES]))
-        overhead = batch_seconds(one, rest, sizes.texts)
+    ones = [timed(count + n, start, 1) for n, start in enumerate(() if whole else sizes.starts[1:])]
     tell(count, count)
-    spared = (1 - batches_a_stretch) * overhead
-    return Measured(
-        sizes.texts, seconds[0], tuple(took - spared for took in rest), tuple(charged[1:])
-    )
+    return Measured(sizes.texts, seconds[0], tuple(seconds[1:]), tuple(charged[1:]), tuple(ones))
 
 
 def total_of(
-    measured: Measured | None, texts: int, *, fixed: float, price: Price
+    measured: Measured | None, texts: int, batches: int, *, fixed: float, price: Price
 ) -> tuple[Estimate, Estimate]:
-    """Predict the seconds and the cost of `texts` texts from a pilot, with what is fixed."""
+    """Predict the seconds and the cost of `texts` texts in `batches`, with what is fixed."""
     if measured is None:
         seconds, charged = Estimate.exactly(0.0), Estimate.exactly(0.0)
     else:
-        further = texts / measured.texts
-        seconds = predicted(measured.seconds, further)
-        charged = predicted(measured.charges, further)
+        stretch, ones = measured.texts, measured.ones
+        seconds = predicted_work(
+            measured.seconds, ones, stretch=stretch, texts=texts, batches=batches
+        )
+        charged = predicted(measured.charges, texts / stretch)
     whole = seconds + fixed
     compute = whole * price.of(1.0)
     cost = Estimate(*(getattr(compute, end) + getattr(charged, end) for end in _ENDS))
@@ -193,12 +190,12 @@ def estimate_reenrich(
             measured = measure(
                 sizes,
                 try_out,
-                batches_a_stretch=min(1.0, batches * sizes.texts / texts),
+                whole=sizes.texts * batches >= texts,
                 clock=clock,
                 charges=charges_of(run.run_id, tenant, ports.postgres, price),
                 tell=tell,
             )
-    seconds, cost = total_of(measured, texts, fixed=fixed, price=price)
+    seconds, cost = total_of(measured, texts, batches, fixed=fixed, price=price)
     return WorkEstimate(
         tickets=len(work.tickets),
         there=work.there,

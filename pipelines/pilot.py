@@ -106,11 +106,34 @@ def warm_up_seconds(first: float, measured: Sequence[float]) -> float:
     return max(0.0, first - fmean(measured))
 
 
-def batch_seconds(one: float, measured: Sequence[float], texts: int) -> float:
-    """Say what a batch takes whatever its size: of `texts` texts as measured, of one text `one`.
+def predicted_work(
+    measured: Sequence[float], ones: Sequence[float], *, stretch: int, texts: int, batches: int
+) -> Estimate:
+    """Predict the sum of work in fewer, larger batches than the stretches that were measured.
 
-    >>> batch_seconds(1.5, [5.5, 5.5], texts=9)
-    1.0
+    `measured` are of `stretch` texts each, `ones` of one text: what a batch takes whatever its size
+    and what a text takes are two unknowns, and both means' doubts go into the interval, with
+    degrees of freedom after Welch and Satterthwaite. A batch is taken to be as uneven as a stretch:
+    the machine's moods do not even out within one. Where a stretch is a batch, `ones` play no part
+    and it is `predicted`.
+
+    >>> predicted_work([9.0, 9.0], [2.0, 2.0], stretch=8, texts=100, batches=1)
+    Estimate(expected=101.0, low=101.0, high=101.0)
     """
-    mean = fmean(measured)
-    return min(max(0.0, (texts * one - mean) / (texts - 1)), *measured)
+    if not ones or stretch * batches >= texts:
+        return predicted(measured, texts / stretch)
+    of_many, of_one = (texts - batches) / (stretch - 1), (stretch * batches - texts) / (stretch - 1)
+    spread, spread_one = stdev(measured) ** 2, stdev(ones) ** 2
+    expected = max(0.0, of_many * fmean(measured) + of_one * fmean(ones))
+    luck = (expected / fmean(measured)) ** 2 * spread / batches
+    doubts = [
+        (of_many**2 * spread / len(measured), len(measured) - 1),
+        (of_one**2 * spread_one / len(ones), len(ones) - 1),
+        (luck, len(measured) - 1),
+    ]
+    whole = sum(doubt for doubt, _ in doubts)
+    if whole == 0:
+        return Estimate.exactly(expected)
+    freedom = whole**2 / sum(doubt**2 / degrees for doubt, degrees in doubts)
+    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(whole)
+    return Estimate(expected, max(0.0, expected - half), expected + half)

@@ -58,26 +58,25 @@ def estimate_run(
             perform(step, planned, aside)
         due = pending_tickets(run, plan, store)
         fixed = clock() - began + _as_last_time(run, len(due), ports)
-        measured = None
+        measured, chunks = None, -(-len(due) // CHUNK_TICKETS)
         if len(due) and plan.bundle.tasks:
             sizes = pilot_sizes(len(due), BATCH_TEXTS, seed=run.seed)
-            chunks = -(-len(due) // CHUNK_TICKETS)
             trial = _Trial(planned, ports, lake)
             measured = measure(
                 sizes,
                 lambda number, start, count: trial.take(number, due.slice(start, count)),
-                batches_a_stretch=min(1.0, chunks * sizes.texts / len(due)),
+                whole=sizes.texts * chunks >= len(due),
                 clock=clock,
                 charges=lambda: trial.charged(price),
                 tell=tell,
             )
-    seconds, cost = total_of(measured, len(due), fixed=fixed, price=price)
+    seconds, cost = total_of(measured, len(due), chunks, fixed=fixed, price=price)
     return WorkEstimate(
         tickets=len(due),
         there=0,
         known=0,
         asks=pc.count_distinct(due["text_sha256"]).as_py(),
-        batches=-(-len(due) // CHUNK_TICKETS),
+        batches=chunks,
         seconds=seconds,
         cost=cost,
         currency=price.currency,

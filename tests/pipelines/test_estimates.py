@@ -44,7 +44,7 @@ def test_an_estimate_counts_what_is_left_after_equal_texts_and_known_answers_and
     assert found.asks == 55
     assert found.batches == 4
     assert found.pilot.texts == 7
-    assert found.pilot.seconds == pytest.approx((4 * 7 / 55,) * PILOT_BATCHES)
+    assert found.pilot.seconds == found.pilot.ones == (1.0,) * PILOT_BATCHES
     assert found.seconds.expected == pytest.approx(4 + found.fixed_seconds)
     assert found.seconds.low == pytest.approx(found.seconds.high)
     assert found.cost.expected == pytest.approx(2 * found.seconds.expected)

@@ -12,6 +12,7 @@ from pipelines.pilot import (
     Estimate,
     pilot_sizes,
     predicted,
+    predicted_work,
     warm_up_seconds,
 )
 
@@ -63,6 +64,32 @@ def test_a_pilot_stays_within_the_work_and_is_drawn_the_same_again(texts: int, s
     assert 1 <= sizes.texts <= BATCH
     if texts >= 8 * (PILOT_BATCHES + 1):
         assert len(set(sizes.starts)) == PILOT_BATCHES + 1
+
+
+@pytest.mark.parametrize(("texts", "batches"), [(300, 2), (3_000, 12)])
+@pytest.mark.parametrize("a_batch", [0.0, 5.0, 40.0])
+@pytest.mark.parametrize("mood_sigma", [0.02, 0.1])
+def test_the_interval_holds_too_where_the_pilots_stretches_are_smaller_than_batches(
+    texts: int, batches: int, a_batch: float, mood_sigma: float
+) -> None:
+    random, hits = np.random.default_rng(11), 0
+    stretch = pilot_sizes(texts, BATCH, seed=1).texts
+    for _ in range(REPEATS):
+
+        def took(size: int, count: int) -> list[float]:
+            costs = random.lognormal(0.0, 0.6, (count, size)).sum(axis=1) + a_batch
+            moods = random.lognormal(0.0, mood_sigma, count)
+            return [float(cost) for cost in costs * moods]
+
+        told = predicted_work(
+            took(stretch, PILOT_BATCHES),
+            took(1, PILOT_BATCHES),
+            stretch=stretch,
+            texts=texts,
+            batches=batches,
+        )
+        hits += told.low <= sum(took(texts // batches, batches)) <= told.high
+    assert hits >= int(binom.ppf(0.001, REPEATS, CONFIDENCE))
 
 
 def test_nothing_to_do_takes_nothing() -> None:
