@@ -1,4 +1,4 @@
-"""`plata prompts`: register, list, show and promote versions of prompts."""
+"""`plata prompts`: register, list, show, compare, test and promote versions of prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import typer
 
 from serving.cli.output import emit
 
-app = typer.Typer(no_args_is_help=True, help="Register, list, show and promote prompts.")
+app = typer.Typer(
+    no_args_is_help=True, help="Register, list, show, compare, test and promote prompts."
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 Name = Annotated[str, typer.Argument(help="Such as alcaldia-norte.tipo.zero-shot.")]
@@ -83,6 +85,49 @@ def show(
         {**as_values(info), "text": info.text},
         as_json=as_json,
         table=lambda: shown(info, markdown=False),
+    )
+
+
+@app.command()
+def diff(
+    name: Name,
+    before: Annotated[str, typer.Argument(help="A number, or an alias such as @champion.")],
+    after: Annotated[str, typer.Argument(help="A number, an alias, or a file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what sets a version of a prompt apart from another one, or from a file.
+
+    Examples:
+
+      plata prompts diff alcaldia-norte.tipo.zero-shot 1 @champion
+
+      plata prompts diff alcaldia-norte.tipo.zero-shot @champion tipo.yaml
+    """
+    from pipelines.bootstrap import open_platform
+    from pipelines.prompt_files import read_prompt
+    from registry.prompt_diff import prompt_diff
+    from registry.refs import text_digest
+    from serving.cli.versions_view import diff_drawn, found
+
+    infos = open_platform().registry.prompts()
+    old = found(infos, "prompt", name, before)
+    if after.startswith("@") or after.isdigit():
+        info = found(infos, "prompt", name, after)
+        called, new = f"{name}/{info.version}", info.text
+    else:
+        called, new = after, read_prompt(name, Path(after))
+    difference = prompt_diff(f"{name}/{old.version}", called, old.text, new)
+    emit(
+        {
+            "before": difference.before,
+            "after": difference.after,
+            "digest_before": text_digest(old.text),
+            "digest_after": text_digest(new),
+            "same": difference.same,
+            "lines": list(difference.lines),
+        },
+        as_json=as_json,
+        table=lambda: diff_drawn(difference),
     )
 
 

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from registry.errors import UnknownVersionError
+from registry.prompt_diff import PromptDiff
 from registry.refs import VersionInfo
 from serving.cli.output import grid
 
@@ -56,6 +57,19 @@ def shown(info: VersionInfo, *, markdown: bool) -> RenderableType:
     tags = [f"{name}: {value}" for name, value in sorted(info.tags.items())]
     body: RenderableType = Markdown(info.text) if markdown else Text(info.text)
     return Group(head, Text("\n".join(tags), style="dim"), Padding(body, (1, 0)))
+
+
+def diff_drawn(diff: PromptDiff) -> RenderableType:
+    """Draw a unified diff in its usual colours."""
+    if diff.same:
+        return f"{diff.before} and {diff.after} are the same text"
+    return Text("\n").join(Text(line, style=_diff_style(line)) for line in diff.lines)
+
+
+def _diff_style(line: str) -> str:
+    if line.startswith(("+++ ", "--- ")):
+        return "bold"
+    return {"+": "green", "-": "red", "@": "cyan", "\\": "dim"}.get(line[:1], "")
 
 
 def found(infos: Sequence[VersionInfo], kind: str, name: str, version: str) -> VersionInfo:

@@ -14,6 +14,7 @@ from lakehouse.errors import InputError, PlataError
 from lakehouse.tenancy import TenantContext
 from models.task import Task
 from pipelines import bootstrap
+from pipelines.prompt_files import check_prompt
 from pipelines.tenant_config import default_config, tasks_of
 from pipelines.train import register_baseline, register_zero_shot_prompt
 from registry.errors import PromptError, UnknownVersionError
@@ -115,6 +116,60 @@ def test_a_prompt_is_taken_out_changed_registered_and_promoted(desk: Desk, tmp_p
     rows = json.loads(said(prompts.app, "list", "--json"))
     own = [(r["version"], r["aliases"], r["note"]) for r in rows if r["name"] == PROMPT]
     assert own[0] == ("2", ["champion"], "n")
+
+
+def test_a_version_is_compared_with_another_or_with_a_file(desk: Desk, tmp_path: Path) -> None:
+    text = desk.registry.template(desk.registry.resolve_prompt(PROMPT))
+    file = tmp_path / "tipo.yaml"
+    file.write_text(text.replace("maltrato", "mal trato"), encoding="utf-8")
+    against_file = json.loads(said(prompts.app, "diff", PROMPT, "@champion", str(file), "--json"))
+    changed = [line for line in against_file["lines"] if line[:2] in ("- ", "+ ")]
+    assert [line[0] for line in changed] == ["-", "+"] * (len(changed) // 2)
+    assert "mal trato" in changed[1]
+    desk.registry.register_prompt(PROMPT, file.read_text(encoding="utf-8"), note="")
+    between = json.loads(said(prompts.app, "diff", PROMPT, "1", "2", "--json"))
+    assert (between["lines"][2:], between["same"]) == (against_file["lines"][2:], False)
+    assert between["digest_after"] == desk.registry.prompt_version(PROMPT, "2").digest
+    assert "mal trato" in said(prompts.app, "diff", PROMPT, "1", "2")
+    assert "are the same text" in said(prompts.app, "diff", PROMPT, "2", str(file))
+    with pytest.raises(InputError, match="no prompt file"):
+        said(prompts.app, "diff", PROMPT, "1", str(tmp_path / "no hay"))
+
+
+QUERY, ZERO_SHOT = "query: {{text}}", "consulta: '{{text}}'\netiquetas: {a: [x], b: [y]}"
+LLM = "sistema: s\nusuario: '{{text}}'\netiquetas: {a: x, b: y}"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("e5-query", QUERY.replace("text", "texto"), r"variables: \{\{texto\}\}; an embedding"),
+        ("e5-query", QUERY + QUERY, r"\{\{text\}\}, \{\{text\}\}; .* exactly one, \{\{text"),
+        ("n.t.zero-shot", ZERO_SHOT.replace("x", "x {{canal}}"), r"\{\{canal\}\}.*`consulta`"),
+        ("n.t.zero-shot", ZERO_SHOT.replace("'{{text}}'", "x # {{text}}"), "variables: none"),
+        ("n.t.llm", LLM.replace(": s\n", ": '{{canal}}'\n"), r"canal\}\}, .*`usuario`"),
+        ("n.t.llm", LLM.replace("{{text}}", "{{texto}} {{text}}"), "texto.*, .*text"),
+        ("otro", "sin variable", "has no variable"),
+    ],
+)
+def test_variables_that_a_kind_of_prompt_has_not_are_named_beside_those_it_has(
+    name: str, text: str, found: str
+) -> None:
+    with pytest.raises(PromptError, match=found):
+        check_prompt(name, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("e5-query", QUERY),
+        ("n.t.zero-shot", f"{ZERO_SHOT} # {{{{text}}}} is the text's place"),
+        ("n.t.llm", LLM),
+        ("otro", "hola {{a}} {{b}}"),
+    ],
+)
+def test_a_prompt_with_the_variables_of_its_kind_is_taken(name: str, text: str) -> None:
+    check_prompt(name, text)
 
 
 @pytest.mark.parametrize(
