@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -14,15 +15,20 @@ from typing import Any
 
 import pytest
 
-from contracts.tables import CLASSIFICATIONS
+from contracts.tables import CLASSIFICATIONS, CLASSIFICATIONS_SIDE
 from lakehouse.control.runs import RunStatus
+from lakehouse.data.duckdb_query import DuckDbEngine
 from lakehouse.errors import ConfigurationError
 from lakehouse.manifest import RunManifest
 from models.llm_desk import LlmDesk
+from pipelines.answer_batches import answers_to
 from pipelines.bundles import bundle_of_aliases, check_fit
 from pipelines.errors import BundleMismatchError
+from pipelines.reenrich import carry_out
+from pipelines.reenrich_plan import Request, begin, plan_reenrich
 from pipelines.reproduce import reproduce
 from pipelines.run import RunPorts, run_tenant
+from registry.bundles import BundleRef
 
 
 @pytest.fixture(scope="session")
@@ -197,3 +203,31 @@ def copied_lake(
     name = f"llm-{abs(hash(request.node.name)) % 10**8}"
     made: tuple[str, Path] = killable.copied(server, prepared, name)
     return made
+
+
+def test_a_reenrichment_asks_the_llm_what_the_ledger_does_not_know_and_falls_back_as_a_run_does(
+    runs: Any, endpoint: Any, copied_lake: tuple[str, Path], openai: ModuleType
+) -> None:
+    ports, tenant = runs.llm_ports(*copied_lake, endpoint.url), runs.killable.NORTE
+    bundle = ports.promotion.bundles.find(tenant, BundleRef.champion(tenant))
+    endpoint.plan = lambda text, nth: openai.Fault.BROKEN
+    request = Request("now", bundle, tasks=("tipo",))
+
+    def again(hour: int) -> list[dict[str, Any]]:
+        at = runs.killable.SECOND + timedelta(hours=hour)
+        work = begin(plan_reenrich(request, tenant, ports), tenant, ports, at=at)
+        assert carry_out(work, ports, DuckDbEngine()).over
+        run_id = work.run.run_id
+        rows = ports.store.scan(CLASSIFICATIONS_SIDE.table, tenant, run_id=run_id)
+        return [] if rows is None else list(rows.to_pylist())
+
+    (row,) = again(1)
+    assert row["fallback_reason"]
+    assert (row["decision"], row["model_version"], row["prompt_name"]) == ("review", "1", "none")
+    assert row["explanation"].startswith("El modelo principal no respondió.")
+    plan = plan_reenrich(request, tenant, ports)
+    known = answers_to(plan, tenant, ports, DuckDbEngine())
+    assert known is not None
+    assert known["predicted_label"].to_list() == [row["predicted_label"]]
+    assert again(2) == []
+    ports.models.llm.__self__.close()
