@@ -69,6 +69,14 @@ def counted_from(record: RunRecord, store: TableStore) -> Versions:
     return {**versions, **own}
 
 
+def asked_about(record: RunRecord, store: TableStore) -> Versions:
+    """Return the versions of Silver whose texts a run's models read; reenriching reads the past."""
+    if record.kind == REENRICH_KIND:
+        versions: Versions = record.plan["versions"]
+        return versions
+    return counted_from(record, store)
+
+
 def run_lineage(record: RunRecord) -> RunLineage:
     """Read a run's edges from what the log keeps of it; none where it is no run of these steps."""
     manifest = record.manifest or {}

@@ -32,7 +32,7 @@ from lakehouse.data.tables import TableStore
 from lakehouse.run import RunId
 from lakehouse.tenancy import TenantContext
 from pipelines.answered import CHAMPION, CITIZEN
-from pipelines.lineage_runs import Versions, counted_from
+from pipelines.lineage_runs import Versions, asked_about
 
 EVENT_TABLES = (TICKETS, MESSAGES, STATUS_EVENTS, ATTACHMENTS)
 """The tables of Silver whose rows are one event of Raw each."""
@@ -183,7 +183,7 @@ class Walk:
         record = self._ports.log.find(self._tenant, RunId(run_id))
         if record is None:
             return {}
-        then = Walk(self._tenant, counted_from(record, self._ports.store), self._ports)
+        then = Walk(self._tenant, asked_about(record, self._ports.store), self._ports)
         rows = then._rows(MESSAGES, ["ticket_id", "event_id", "ts", "role"], tickets)
         said = sorted(
             (row for row in rows if row["role"] == CITIZEN),

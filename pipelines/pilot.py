@@ -114,8 +114,9 @@ def predicted_work(
     `measured` are of `stretch` texts each, `ones` of one text: what a batch takes whatever its size
     and what a text takes are two unknowns, and both means' doubts go into the interval, with
     degrees of freedom after Welch and Satterthwaite. A batch is taken to be as uneven as a stretch:
-    the machine's moods do not even out within one. Where a stretch is a batch, `ones` play no part
-    and it is `predicted`.
+    the machine's moods do not even out within one. Nothing is expected that would make a batch less
+    than a stretch, or its texts more than as many stretches. Where a stretch is a batch, `ones`
+    play no part and it is `predicted`.
 
     >>> predicted_work([9.0, 9.0], [2.0, 2.0], stretch=8, texts=100, batches=1)
     Estimate(expected=101.0, low=101.0, high=101.0)
@@ -124,8 +125,10 @@ def predicted_work(
         return predicted(measured, texts / stretch)
     of_many, of_one = (texts - batches) / (stretch - 1), (stretch * batches - texts) / (stretch - 1)
     spread, spread_one = stdev(measured) ** 2, stdev(ones) ** 2
-    expected = max(0.0, of_many * fmean(measured) + of_one * fmean(ones))
-    luck = (expected / fmean(measured)) ** 2 * spread / batches
+    mean = fmean(measured)
+    told = of_many * mean + of_one * fmean(ones)
+    expected = min(max(told, batches * mean), texts / stretch * mean)
+    luck = (expected / mean) ** 2 * spread / batches
     doubts = [
         (of_many**2 * spread / len(measured), len(measured) - 1),
         (of_one**2 * spread_one / len(ones), len(ones) - 1),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from pipelines.bundles import bundle_of_aliases
 from pipelines.enrich import ModelSteps
 from pipelines.gold_diff import compare_figures, gold_moves
 from pipelines.gold_view import read_silver
+from pipelines.lineage import Question, explain
+from pipelines.lineage_walk import LineagePorts
 from pipelines.reenrich import carry_out
 from pipelines.reenrich_plan import begin, unfinished
 from pipelines.run import run_bronze
@@ -284,6 +286,24 @@ def test_published_answers_are_a_run_of_their_own_and_move_gold_as_the_diff_said
     assert back.over
     still = {move.table for move in compare_figures(before, here.figures())}
     assert still <= {f"gold.{KPI_REVIEW_DAILY.table.entity}"}
+
+
+def test_a_number_that_was_published_leads_to_its_answers_and_to_the_lines_they_read(
+    place: Callable[[], Any],
+) -> None:
+    here = place()
+    done = here.do(here.plan(here.champion("7"), publish=True))
+    ports = here.ports
+    walked = LineagePorts(ports.store, ports.files, ports.landings, ports.log, ports.postgres)
+    found = explain(Question("gold.kpi_volume_daily", date(2026, 1, 5)), here.kit.NORTE, walked)
+    assert found.run_id == done.run.run_id
+    assert sum(number.value for number in found.numbers) == len(found.tickets) > 0
+    for trace in found.tickets.values():
+        newest = [answer for answer in trace.answers if answer.run_id == done.run.run_id]
+        assert {answer.model for answer in newest} <= {"norte.tipo/7", "norte.prioridad/7"}
+        assert {answer.read_event for answer in newest} <= {
+            event.event_id for event in trace.events
+        }
 
 
 def test_publishing_waits_for_an_open_run_and_then_goes_on(place: Callable[[], Any]) -> None:
