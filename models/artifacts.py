@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from features.embed import open_embedder
 from models.classifier import Classifier
+from models.external import ONNX, SKLEARN
 from models.folder import (
     CONFIG_FILE,
     EMBEDDING,
@@ -180,8 +181,22 @@ def _weights(arrays: Mapping[str, Any], labels: int) -> Weights:
     return Weights(coefficients, intercepts, sharpness.item())
 
 
+def _load_onnx(folder: Path, config: Mapping[str, Any]) -> Classifier:
+    from models.onnx_family import OnnxClassifier
+
+    return OnnxClassifier.open(folder, config)
+
+
+def _load_sklearn(folder: Path, config: Mapping[str, Any]) -> Classifier:
+    from models.sklearn_family import SklearnClassifier
+
+    return SklearnClassifier.open(folder, config)
+
+
 _FAMILIES: Mapping[str, Callable[[Path, Mapping[str, Any]], Classifier]] = {
     "rules": _load_rules,
     "linear": _load_linear,
     "zero-shot": _load_zero_shot,
+    ONNX: _load_onnx,
+    SKLEARN: _load_sklearn,
 }

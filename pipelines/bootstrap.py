@@ -146,6 +146,15 @@ class Platform:
 
         return MlflowRegistry(self.endpoints.mlflow_url, self.home / "cache" / "models")
 
+    @contextmanager
+    def model_folder(self, uri: str) -> Iterator[Path]:
+        """Lend the files of an MLflow model: a folder's own, or a copy that goes at the end."""
+        if not uri.startswith(("models:/", "runs:/")):
+            yield Path(uri).absolute()
+            return
+        with TemporaryDirectory(prefix="plata-own-") as made:
+            yield self.registry.download(uri, Path(made))
+
     @property
     def evaluation(self) -> EvaluationPorts:
         """What an evaluation works with."""

@@ -19,6 +19,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
+from mlflow.artifacts import download_artifacts
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -132,6 +133,18 @@ class MlflowRegistry:
         check_folder(folder)
         self._verified.add(model.digest)
         return folder
+
+    def download(self, uri: str, target: Path) -> Path:
+        """Download a model by `models:/…` or `runs:/…`, unopened, and return its folder."""
+        with self._translated():
+            return Path(
+                download_artifacts(
+                    artifact_uri=uri,
+                    dst_path=str(target),
+                    tracking_uri=self._url,
+                    registry_uri=self._url,
+                )
+            )
 
     def template(self, prompt: PromptRef) -> str:
         """Return the text, whose digest was verified."""

@@ -91,9 +91,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _check_of(path: Path) -> Callable[[Path], None]:
-    if path.name == MODEL_FILE:
-        return check_mlmodel
-    check = _CHECKS.get(path.suffix)
+    check = _NAMED.get(path.name) or _CHECKS.get(path.suffix)
     if check is None:
         kind = _RUNS.get(path.suffix, "is of a kind that is not known to be only data")
         raise ArtifactError(kind)
@@ -112,6 +110,9 @@ _CHECKS: Mapping[str, Callable[[Path], None]] = {
     ".yaml": check_yaml,
     ".yml": check_yaml,
 }
+
+_NAMED = {MODEL_FILE: check_mlmodel, "registered_model_meta": check_yaml}
+"""MLflow's own files, which have no ending."""
 
 _PICKLED = "is a pickle, and opening one runs whatever it says"
 _TORCH = f"may be of torch's own format, which {_PICKLED}; save it as safetensors"

@@ -182,6 +182,50 @@ def register_llm(
     _emit_registered(register(platform.registry, wanted, choice), as_json)
 
 
+@app.command("register")
+def register_(
+    uri: Annotated[str, typer.Argument(help="An MLflow model: a folder, models:/… or runs:/…")],
+    tenant: OfTenant,
+    task: OfTask,
+    megabytes: Annotated[
+        int, typer.Option(min=64, help="Memory it may take beyond the libraries.")
+    ] = 2048,
+    as_json: AsJson = False,
+) -> None:
+    """Check a model of your own (ONNX, or scikit-learn saved by skops) and make it a version.
+
+    It is looked at before it is opened, and tried in a process of its own: signature, labels, the
+    same bytes twice, speed and memory. What cannot be opened without running code is refused.
+
+    Example: plata models register modelos/tipo --tenant alcaldia-norte --task tipo
+    """
+    from dataclasses import asdict
+
+    from pipelines.bootstrap import open_platform
+    from pipelines.own_models import register_own_model
+    from pipelines.selection import named
+
+    platform = open_platform()
+    (wanted,) = named(platform.tasks(platform.tenant(tenant)), task)
+    with told() as tell, platform.model_folder(uri) as source:
+        tell("trying the model", 0, 0)
+        found = register_own_model(platform.registry, wanted, source, uri=uri, megabytes=megabytes)
+    emit(
+        {
+            "model": found.model.uri,
+            "family": found.family,
+            "digest": found.model.digest,
+            **asdict(found.trial),
+        },
+        as_json=as_json,
+        table=lambda: (
+            f"{found.model.uri} is registered ({found.family}, "
+            f"{found.trial.rows_per_second:,.0f} rows a second, {found.trial.peak_mb:,.0f} MB); "
+            f"see docs/promote.md for how it becomes the champion"
+        ),
+    )
+
+
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """List every version of every model, with its aliases and figures.

@@ -44,6 +44,8 @@ DOORS = {
     "models.linear",
     "models.fitting",
     "models.figures",
+    "models.onnx_family",
+    "models.sklearn_family",
     "monitoring.evidently_report",
     "pipelines.flows",
     "pipelines.openlineage_events",
