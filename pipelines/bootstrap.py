@@ -40,6 +40,7 @@ from lakehouse.data.maintenance import TableMaintenance
 from lakehouse.data.storage import FileStore, LakeRoot
 from lakehouse.errors import ConfigurationError
 from lakehouse.manifest import RunManifest
+from lakehouse.run import RunContext
 from lakehouse.settings import LlmEndpoint, Settings
 from lakehouse.telemetry import configure
 from lakehouse.tenancy import TenantContext
@@ -47,6 +48,7 @@ from models.chat import Caller, CallLimits
 from models.llm_desk import LlmDesk
 from models.steps import classify_step
 from models.task import Task
+from pipelines.contest import Asking
 from pipelines.enrich import ModelSteps
 from pipelines.evaluate import EvaluationPorts
 from pipelines.lineage_walk import LineagePorts
@@ -210,11 +212,21 @@ class Platform:
             registry=self.registry,
             index=self.index,
             postgres=self.postgres,
-            models=ModelSteps(embed=embed_step, classify=classify_step, llm=self.llm.open),
+            models=self.models,
             cluster=self.cluster,
             events=Deferred(lambda: self.events),
             maintenance=self.maintenance,
         )
+
+    @property
+    def models(self) -> ModelSteps:
+        """How models are asked."""
+        return ModelSteps(embed=embed_step, classify=classify_step, llm=self.llm.open)
+
+    def asking(self, tenant: TenantContext, kind: str) -> Asking:
+        """Ask bundles a few questions in this process, as a run would."""
+        run = RunContext.begin(tenant, kind=kind, at=datetime.now(UTC), code_version=code_version())
+        return Asking(run, self.store, self.registry, self.models, None)
 
     @cached_property
     def llm(self) -> LlmDesk:

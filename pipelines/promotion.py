@@ -17,7 +17,7 @@ from lakehouse.control.runs import RunLog
 from lakehouse.control.tenants import TenantDirectory
 from lakehouse.errors import InputError
 from lakehouse.tenancy import TenantContext
-from models.gates import GatePolicy, Verdict, judge
+from models.gates import Gate, GatePolicy, Verdict, judge
 from models.task import Task
 from pipelines.bundles import Changes, bundle_like, check_fit, check_tasks, with_changes
 from pipelines.errors import BundleMismatchError
@@ -166,6 +166,25 @@ def _meant(shown: Shown, registry: Registry) -> ModelRef | PromptRef | None:
         return None
 
 
+def reads_prompt(
+    name: str, tenants: TenantDirectory, bundles: BundleLog
+) -> tuple[TenantContext, Bundle] | None:
+    """Return the tenant of a task's prompt and its champion, where the champion holds the prompt.
+
+    A prompt of a task has a name that begins with its tenant's.
+    """
+    known = name.partition(".")[0]
+    if known == name or known not in tenants.names():
+        return None
+    tenant = tenants.find(known)
+    champion = champion_of(tenant, bundles)
+    for pins in () if champion is None else champion.tasks:
+        read = (pins.zero_shot, pins.champion_prompt)
+        if champion is not None and any(ref is not None and ref.name == name for ref in read):
+            return tenant, champion
+    return None
+
+
 def require_free(
     name: str, version: str, alias: str, tenants: TenantDirectory, bundles: BundleLog
 ) -> None:
@@ -245,9 +264,18 @@ def successor(
 
 
 def judge_bundle(
-    tenant: TenantContext, bundle: Bundle, asked: Asked, policy: GatePolicy, ports: PromotionPorts
+    tenant: TenantContext,
+    bundle: Bundle,
+    asked: Asked,
+    policy: GatePolicy,
+    ports: PromotionPorts,
+    *,
+    also: Sequence[Gate] = (),
 ) -> Outcome:
-    """Hold a bundle against the champion, gate by gate, and promote nothing."""
+    """Hold a bundle against the champion, gate by gate, and promote nothing.
+
+    `also` are gates that were asked before, such as the tests of its prompts.
+    """
     before = champion_of(tenant, ports.bundles)
     if before is None or before.bundle_id == bundle.bundle_id:
         return Outcome(bundle, before, None, promoted=False)
@@ -260,7 +288,8 @@ def judge_bundle(
         asked_by=asked.by,
         approved_by=asked.approved_by,
     )
-    return Outcome(bundle, before, judge(policy, measures), promoted=False)
+    verdict = Verdict((*judge(policy, measures).gates, *also))
+    return Outcome(bundle, before, verdict, promoted=False)
 
 
 def judge_and_promote(
@@ -270,6 +299,7 @@ def judge_and_promote(
     policy: GatePolicy,
     ports: PromotionPorts,
     *,
+    also: Sequence[Gate] = (),
     on_step: OnStep = unobserved,
 ) -> Outcome:
     """Promote a bundle if every gate lets it, or `asked.force` says to all the same.
@@ -278,7 +308,7 @@ def judge_and_promote(
     already, it finishes what was begun.
     """
     with ports.log.exclusive(tenant, PROMOTION_KIND):
-        judged = judge_bundle(tenant, bundle, asked, policy, ports)
+        judged = judge_bundle(tenant, bundle, asked, policy, ports, also=also)
         passed = judged.verdict is None or judged.verdict.passed
         if not (passed or asked.force):
             return judged

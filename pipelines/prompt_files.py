@@ -10,6 +10,7 @@ import yaml
 
 from lakehouse.errors import InputError
 from models.llm_prompt import LlmPrompt
+from models.prompt_cases import Case, as_kept, read_cases, require_known
 from models.zero_shot import ZeroShotPrompt
 from registry.errors import PromptError
 from registry.refs import check_template
@@ -29,6 +30,12 @@ _KINDS = {
 
 def read_prompt(name: str, path: Path) -> str:
     """Return the text of a prompt's file. Raises `InputError` or `PromptError` in one line."""
+    text = _read(path)
+    check_prompt(name, text)
+    return text
+
+
+def _read(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -43,7 +50,6 @@ def read_prompt(name: str, path: Path) -> str:
     if not text.strip():
         msg = f"'{path}' is empty"
         raise InputError(msg)
-    check_prompt(name, text)
     return text
 
 
@@ -55,6 +61,30 @@ def check_prompt(name: str, text: str) -> None:
         ZeroShotPrompt.parse(text)
     if name.endswith(LLM_SUFFIX):
         LlmPrompt.parse(text)
+
+
+def read_tests(name: str, text: str, path: Path) -> str:
+    """Return a file of tests as it is kept beside the text of a prompt. Raises `InputError`."""
+    cases = cases_of(path)
+    require_known(cases, _labels(name, text))
+    return as_kept(cases)
+
+
+def cases_of(path: Path) -> tuple[Case, ...]:
+    """Read a file of tests, YAML or JSON lines. Raises `InputError`."""
+    return read_cases(_read(path), lines=path.suffix == ".jsonl")
+
+
+def _labels(name: str, text: str) -> tuple[str, ...]:
+    if name.endswith(ZERO_SHOT_SUFFIX):
+        return tuple(ZeroShotPrompt.parse(text).etiquetas)
+    if name.endswith(LLM_SUFFIX):
+        return tuple(LlmPrompt.parse(text).etiquetas)
+    msg = (
+        f"'{name}' answers with no label, so it has no tests; "
+        f"those of '{ZERO_SHOT_SUFFIX}' and '{LLM_SUFFIX}' do"
+    )
+    raise InputError(msg)
 
 
 def _check_variables(name: str, text: str) -> None:

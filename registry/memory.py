@@ -87,6 +87,7 @@ class MemoryRegistry:
         self._models: _Shelf[ModelRef] = _Shelf("model")
         self._prompts: _Shelf[PromptRef] = _Shelf("prompt")
         self._templates: dict[PromptRef, str] = {}
+        self._tests: dict[PromptRef, str] = {}
         self.evaluations: list[EvaluationRun] = []
 
     def resolve_model(self, name: str, alias: str = CHAMPION) -> ModelRef:
@@ -122,6 +123,12 @@ class MemoryRegistry:
             raise ArtifactError.changed(prompt.uri)
         return text
 
+    def prompt_tests(self, prompt: PromptRef) -> str:
+        """Return the tests kept with a version."""
+        if prompt not in self._tests:
+            raise ArtifactError.changed(prompt.uri)
+        return self._tests[prompt]
+
     def register_model(self, package: ModelPackage) -> ModelRef:
         """Copy the files under a new version, unless the newest has the same."""
         check_folder(package.folder)
@@ -135,15 +142,20 @@ class MemoryRegistry:
         info = _info(ref, package.note, package.card)
         return self._models.add(ref, replace(info, metrics=dict(package.metrics), tags=tags))
 
-    def register_prompt(self, name: str, template: str, *, note: str) -> PromptRef:
-        """Keep the text under a new version, unless the newest says the same."""
+    def register_prompt(
+        self, name: str, template: str, *, note: str, tests: str | None = None
+    ) -> PromptRef:
+        """Keep the text and its tests under a new version, unless the newest has the same."""
         check_template(name, template)
         digest = text_digest(template)
         newest = self._prompts.newest(name)
-        if newest is not None and newest.digest == digest:
+        kept = "" if newest is None else self._tests[newest]
+        wanted = kept if tests is None else tests
+        if newest is not None and (newest.digest, kept) == (digest, wanted):
             return newest
         ref = PromptRef(name, self._prompts.next_version(name), digest)
         self._templates[ref] = template
+        self._tests[ref] = wanted
         return self._prompts.add(ref, _info(ref, note, template))
 
     def promote_model(self, name: str, version: str, alias: str = CHAMPION) -> ModelRef:

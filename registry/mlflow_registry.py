@@ -53,6 +53,7 @@ from registry.refs import (
     VersionInfo,
     alias_remedy,
     check_template,
+    digest_of_tests,
     folder_digest,
     text_digest,
 )
@@ -63,6 +64,8 @@ _FILES = "plata"
 _DIGEST = "plata.digest"
 _FAMILY = "plata.family"
 _NOTE = "plata.note"
+_TESTS, _TESTS_DIGEST = "plata.tests", "plata.tests.digest"
+_LONGEST_TESTS = 90_000
 _LONGEST_DESCRIPTION = 4_900
 _MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"}
 _PAGE = 100
@@ -159,6 +162,16 @@ class MlflowRegistry:
             raise ArtifactError.changed(prompt.uri)
         return text
 
+    def prompt_tests(self, prompt: PromptRef) -> str:
+        """Return the tests kept with a version, whose digest was verified."""
+        with self._translated():
+            found = self._found(
+                lambda: self._client.get_prompt_version(prompt.name, prompt.version)
+            )
+        if found is None:
+            raise UnknownVersionError.of("prompt", prompt.name, prompt.version, [])
+        return _tests_of(found)
+
     def register_model(self, package: ModelPackage) -> ModelRef:
         """Log the files as a model of a run, with all that describes them, and make a version."""
         check_folder(package.folder)
@@ -180,16 +193,23 @@ class MlflowRegistry:
         self._keep(package.folder, digest)
         return ModelRef(package.name, str(version.version), digest)
 
-    def register_prompt(self, name: str, template: str, *, note: str) -> PromptRef:
-        """Make a new version; a text equal to the newest version's returns that one."""
+    def register_prompt(
+        self, name: str, template: str, *, note: str, tests: str | None = None
+    ) -> PromptRef:
+        """Make a new version; text and tests equal to the newest version's return that one."""
         check_template(name, template)
+        _check_length(name, tests or "")
         digest = text_digest(template)
         with self._translated():
             versions = self._prompt_versions(name)
-            if versions and text_digest(str(versions[0].template)) == digest:
+            kept = _tests_of(versions[0]) if versions else ""
+            wanted = kept if tests is None else tests
+            if versions and (_prompt_ref(versions[0]).digest, kept) == (digest, wanted):
                 return _prompt_ref(versions[0])
-            made = self._client.register_prompt(name, template, commit_message=note)
-            self._client.set_prompt_version_tag(name, made.version, _DIGEST, digest)
+            tags = {_DIGEST: digest}
+            if wanted:
+                tags |= {_TESTS: wanted, _TESTS_DIGEST: digest_of_tests(digest, wanted)}
+            made = self._client.register_prompt(name, template, commit_message=note, tags=tags)
         return _prompt_ref(made)
 
     def promote_model(self, name: str, version: str, alias: str = CHAMPION) -> ModelRef:
@@ -475,6 +495,24 @@ def _model_ref(version: Any) -> ModelRef:
 
 def _prompt_ref(version: Any) -> PromptRef:
     return PromptRef(version.name, str(version.version), text_digest(str(version.template)))
+
+
+def _tests_of(version: Any) -> str:
+    """Return the tests of a prompt's version. Raises `ArtifactError` on others than its own."""
+    ref = _prompt_ref(version)
+    tests, digest = version.tags.get(_TESTS, ""), version.tags.get(_TESTS_DIGEST)
+    if (tests or digest) and digest != digest_of_tests(ref.digest, tests):
+        raise ArtifactError.changed(f"{ref.uri}, its tests,")
+    return str(tests)
+
+
+def _check_length(name: str, tests: str) -> None:
+    if len(tests) > _LONGEST_TESTS:
+        msg = (
+            f"the tests of '{name}' have {len(tests):,} characters, {_LONGEST_TESTS:,} is the most "
+            "that is kept with a version; leave some out, or measure with `plata evaluate`"
+        )
+        raise InputError(msg)
 
 
 def _model_id(version: Any) -> str:

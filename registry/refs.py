@@ -136,8 +136,20 @@ class Registry(Protocol):
         """
         ...
 
-    def register_prompt(self, name: str, template: str, *, note: str) -> PromptRef:
-        """Make a new version; a text equal to the newest version's returns that one."""
+    def register_prompt(
+        self, name: str, template: str, *, note: str, tests: str | None = None
+    ) -> PromptRef:
+        """Make a new version; text and tests equal to the newest version's return that one.
+
+        `tests` stay with the version for ever; None takes along those of the newest version.
+        """
+        ...
+
+    def prompt_tests(self, prompt: PromptRef) -> str:
+        """Return the tests kept with a version, whose digest was verified; empty without any.
+
+        Raises `ArtifactError` where they are not those that were registered.
+        """
         ...
 
     def promote_model(self, name: str, version: str, alias: str = CHAMPION) -> ModelRef:
@@ -206,6 +218,11 @@ def alias_remedy(kind: str, name: str, alias: str) -> str:
 def text_digest(text: str) -> str:
     """Return the SHA-256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_of_tests(prompt_digest: str, tests: str) -> str:
+    """Return the SHA-256 of a prompt's tests, which are of that prompt's text and no other."""
+    return text_digest(f"{prompt_digest}\n{tests}")
 
 
 def folder_digest(folder: Path) -> str:

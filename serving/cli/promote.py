@@ -96,17 +96,23 @@ def promoted(
     from lakehouse.errors import InputError
     from models.gates import read_policy
     from pipelines.bundles import check_tasks
-    from pipelines.promotion import Asked, judge_and_promote, judge_bundle
+    from pipelines.promotion import Asked, champion_of, judge_and_promote, judge_bundle
+    from pipelines.prompt_tests import PROMPT_TEST_KIND, gates_of, trials_due
 
     if force and not reason.strip():
         msg = "--force goes against the gates, and is recorded with its reason; give --reason"
         raise InputError(msg)
-    check_tasks(bundle, platform.tasks(context))
+    tasks = platform.tasks(context)
+    check_tasks(bundle, tasks)
     by = operator()
     platform.bundles.keep(context, context.tenant_id, bundle, by=by, note=reason)
     asked = Asked(by, approved_by or by, reason, force)
     act = judge_bundle if plan else judge_and_promote
-    outcome = act(context, bundle, asked, read_policy(policy), platform.promotion)
+    before = champion_of(context, platform.bundles)
+    due = [] if before is None else trials_due(bundle, before, tasks, platform.registry)
+    tests = list(gates_of(due, platform.asking(context, PROMPT_TEST_KIND))) if due else []
+    ports = platform.promotion
+    outcome = act(context, bundle, asked, read_policy(policy), ports, also=tests)
     _show(outcome, context.tenant_id, as_json=as_json, plan=plan)
     if outcome.refused and not plan:
         raise typer.Exit(1)

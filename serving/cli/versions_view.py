@@ -10,6 +10,7 @@ from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.text import Text
 
+from models.prompt_cases import CaseResult
 from registry.errors import UnknownVersionError
 from registry.prompt_diff import PromptDiff
 from registry.refs import VersionInfo
@@ -70,6 +71,23 @@ def _diff_style(line: str) -> str:
     if line.startswith(("+++ ", "--- ")):
         return "bold"
     return {"+": "green", "-": "red", "@": "cyan", "\\": "dim"}.get(line[:1], "")
+
+
+def tests_drawn(uri: str, said: str, results: Sequence[CaseResult]) -> RenderableType:
+    """Draw a line a test of a prompt, without its text."""
+    rows = [
+        [
+            one.number,
+            "yes" if one.passed else "NO",
+            one.expected,
+            one.at_least,
+            one.found or "no answer",
+            one.score,
+        ]
+        for one in results
+    ]
+    said = f"{uri}: {said}"
+    return Group(said, grid("", ["test", "", "expected", "at least", "found", "score"], rows))
 
 
 def found(infos: Sequence[VersionInfo], kind: str, name: str, version: str) -> VersionInfo:

@@ -161,3 +161,19 @@ def test_a_prompt_comes_back_letter_by_letter(registry: Registry, name: str) -> 
 def test_a_prompt_without_variables_is_refused(registry: Registry, name: str) -> None:
     with pytest.raises(PromptError, match="has no variable"):
         registry.register_prompt(name, "query: text", note="")
+
+
+def test_the_tests_of_a_prompt_stay_with_its_version_and_go_along_to_the_next(
+    registry: Registry, name: str
+) -> None:
+    bare = registry.register_prompt(name, "uno {{text}}", note="")
+    assert registry.prompt_tests(bare) == ""
+    tests = '[{"etiqueta":"petición","texto":"¿más?"}]'
+    first = registry.register_prompt(name, "uno {{text}}", note="", tests=tests)
+    assert (first.version, first.digest) == ("2", bare.digest)
+    assert registry.register_prompt(name, "uno {{text}}", note="", tests=tests) == first
+    assert registry.register_prompt(name, "uno {{text}}", note="") == first
+    second = registry.register_prompt(name, "dos {{text}}", note="")
+    third = registry.register_prompt(name, "dos {{text}}", note="", tests="[]")
+    kept = [registry.prompt_tests(ref) for ref in (bare, first, second, third)]
+    assert kept == ["", tests, tests, "[]"]

@@ -103,8 +103,13 @@ class FixedRegistry:
     def register_model(self, package: ModelPackage) -> ModelRef:
         raise NotImplementedError
 
-    def register_prompt(self, name: str, template: str, *, note: str) -> PromptRef:
+    def register_prompt(
+        self, name: str, template: str, *, note: str, tests: str | None = None
+    ) -> PromptRef:
         raise NotImplementedError
+
+    def prompt_tests(self, prompt: PromptRef) -> str:
+        return ""
 
     def promote_model(self, name: str, version: str, alias: str = "champion") -> ModelRef:
         raise NotImplementedError

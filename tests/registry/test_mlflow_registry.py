@@ -12,7 +12,7 @@ import pytest
 from lakehouse.errors import ServiceUnavailableError
 from registry.errors import ArtifactError
 from registry.experiments import EvaluationRun
-from registry.refs import ModelPackage
+from registry.refs import ModelPackage, digest_of_tests, text_digest
 
 pytestmark = pytest.mark.service
 
@@ -139,3 +139,18 @@ def test_an_evaluation_is_a_run_of_the_models_experiment_with_its_figures_and_pi
     assert picture.path == "figures/held-out-calibration.png"
     after = next(info for info in registry.models() if info.name == ref.name).metrics
     assert after == before
+
+
+@pytest.mark.parametrize("tags", [{"plata.tests": "[]"}, {"plata.tests.digest": "0f"}])
+def test_tests_of_a_prompt_that_somebody_changed_are_refused(tags: dict[str, str]) -> None:
+    from mlflow.entities.model_registry import PromptVersion
+
+    from registry.mlflow_registry import _tests_of
+
+    text = "query: {{text}}"
+    own = {"plata.tests": "[1]", "plata.tests.digest": digest_of_tests(text_digest(text), "[1]")}
+    assert _tests_of(PromptVersion("p", 1, text, tags=own)) == "[1]"
+    with pytest.raises(ArtifactError, match="its tests, is not what was registered"):
+        _tests_of(PromptVersion("p", 1, text, tags=own | tags))
+    with pytest.raises(ArtifactError):
+        _tests_of(PromptVersion("p", 1, f"{text} ", tags=own))
