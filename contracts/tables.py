@@ -17,6 +17,7 @@ STATUS_EVENTS = load("silver_status_events")
 SILVER_QUARANTINE = load("silver_quarantine")
 ATTACHMENTS = load("silver_attachments")
 CLASSIFICATIONS = load("silver_classifications")
+CLASSIFICATIONS_SHADOW = load("silver_classifications_shadow")
 CLASSIFICATIONS_SIDE = load("silver_classifications_side")
 EMBEDDINGS = load("silver_embeddings")
 ENTITIES = load("silver_entities")
@@ -42,6 +43,7 @@ SILVER = (
     SILVER_QUARANTINE,
     ATTACHMENTS,
     CLASSIFICATIONS,
+    CLASSIFICATIONS_SHADOW,
     EMBEDDINGS,
     ENTITIES,
     LABELS,

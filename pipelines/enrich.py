@@ -7,6 +7,7 @@ about once a chunk. Where the champion gives no answer, the baseline answers and
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.contract import Contract
-from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, ENTITIES, MOMENT, NO_PROMPT
+from contracts.tables import (
+    CLASSIFICATIONS,
+    CLASSIFICATIONS_SHADOW,
+    EMBEDDINGS,
+    ENTITIES,
+    MOMENT,
+    NO_PROMPT,
+)
 from features.embed import EmbeddingSpace
 from features.index import EmbeddingIndex
 from lakehouse.compute.batches import Cluster, Step, map_batches
@@ -47,6 +55,48 @@ _SILENT = "El modelo principal no respondió."
 """What a reviewer reads before the baseline's own reason."""
 
 COMPARISON = "comparison"
+SHADOW = "shadow"
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What a part of a bundle's own answers took, of wall time."""
+
+    bundle_id: str
+    part: str
+    task: str
+    answers: int
+    seconds: float
+
+
+OnTook = Callable[[Took], None]
+"""Told what a part took, before it is staged."""
+
+
+def uncounted(took: Took) -> None:
+    """Be an `OnTook` that does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Which of a run's answers an enricher gives: by default all, the champion's and those beside.
+
+    `name` sets its parts apart from those of the run's other arms. A bundle of tier `shadow` gives
+    no more than its champions' answers, which decide nothing. `embeds` where it reads vectors of
+    its own space, which are made on the way and kept nowhere.
+    """
+
+    name: str = ""
+    tier: str = CHAMPION
+    embeds: bool = False
+
+    @property
+    def table(self) -> Contract:
+        """Where the answers go."""
+        return CLASSIFICATIONS_SHADOW if self.tier == SHADOW else CLASSIFICATIONS
+
+
+WHOLE_RUN = Arm()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +125,8 @@ class Enricher:
     models: ModelSteps
     cluster: Cluster | None
     on_step: OnStep
+    arm: Arm = WHOLE_RUN
+    on_took: OnTook = uncounted
 
     def embed(self, due: pa.Table, *, progress: Progress = untold) -> None:
         """Stage the vectors of `due` (see `pending_tickets`) for Silver `embeddings`."""
@@ -87,39 +139,42 @@ class Enricher:
             if part in done:
                 progress(len(chunk))
                 continue
-            distinct = _distinct(chunk, ["text"])
-            texts = chunk.select(["text"]).take(distinct.first)
-            vectors = self.vectors(texts, progress=_told(progress, chunk, texts))
-            rows = self.embedding_rows(chunk, vectors.take(distinct.place))
+            rows = self.embedding_rows(chunk, self._vectors_of(chunk, progress))
             stage(self.store, EMBEDDINGS, rows, self.run, part=part, on_step=self.on_step)
 
     def classify(self, due: pa.Table, *, progress: Progress = untold) -> None:
-        """Stage the answers of every task's models for Silver `classifications`.
+        """Stage the answers of every task's models for the table of this arm.
 
         They wait there to be judged and published. Needs the vectors of `due`, staged or in Silver.
         `progress` is told answers, one a ticket and model.
         """
         voices = [voice for task in self.bundle.tasks for voice in self._voices(task)]
-        if self.store.published(CLASSIFICATIONS.table, self.run):
+        table = self.arm.table
+        if self.store.published(table.table, self.run):
             progress(len(due) * len(voices))
             return
-        vectors = self._vectors()
-        done = self._staged(CLASSIFICATIONS)
+        vectors = None if self.arm.embeds else self._vectors()
+        done = self._staged(table)
         for number, chunk in _chunks(due):
-            rows = _with_vectors(chunk, vectors)
-            for voice in voices:
-                part = voice.part(number)
-                if part in done:
-                    progress(len(chunk))
-                    continue
+            left = [voice for voice in voices if self._part(voice, number) not in done]
+            progress(len(chunk) * (len(voices) - len(left)))
+            if not left:
+                continue
+            rows = self._with_vectors(chunk, vectors)
+            for voice in left:
                 asked = self._not_fallen(rows, voice, number)
                 progress(len(rows) - len(asked))
                 if len(asked) == 0:
                     continue
+                part, began = self._part(voice, number), time.perf_counter()
                 answers = self._answers(asked, voice, progress)
-                stage(
-                    self.store, CLASSIFICATIONS, answers, self.run, part=part, on_step=self.on_step
-                )
+                if voice.tier != COMPARISON:
+                    seconds = time.perf_counter() - began
+                    task, bundle_id = voice.task.task, self.bundle.bundle_id
+                    self.on_took(Took(bundle_id, part, task, len(answers), seconds))
+                if voice.tier == SHADOW:
+                    answers = table.enforce(answers)  # judged later, it would stop the run
+                stage(self.store, table, answers, self.run, part=part, on_step=self.on_step)
 
     def vectors(self, texts: pa.Table, *, progress: Progress = untold) -> pa.ChunkedArray:
         """Return the vectors of the column `text`, in its order; writes nothing."""
@@ -206,12 +261,14 @@ class Enricher:
     def fallen(self) -> Counter[tuple[str, str]]:
         """Count the staged answers the baseline gave in a champion's place, by task and reason.
 
+        Of this bundle's answers; in an experiment the run has another's as well.
         The baseline does not answer those tickets a second time.
         """
         if not any(self._may_fall(task) for task in self.bundle.tasks):
             return Counter()
-        rows = self._own(CLASSIFICATIONS, ["task", "fallback_reason"])
-        rows = rows.filter(pc.is_valid(rows["fallback_reason"]))
+        rows = self._own(CLASSIFICATIONS, ["task", "fallback_reason", "bundle_id"])
+        ours = pc.equal(rows["bundle_id"], self.bundle.bundle_id)
+        rows = rows.filter(pc.and_(pc.is_valid(rows["fallback_reason"]), ours))
         tasks, reasons = rows["task"].to_pylist(), rows["fallback_reason"].to_pylist()
         return Counter(zip(tasks, reasons, strict=True))
 
@@ -244,7 +301,9 @@ class Enricher:
 
     def _voices(self, task: TaskPins) -> Iterator[_Voice]:
         champion = (task.champion, task.champion_prompt)
-        yield _Voice(task, CHAMPION, *champion)
+        yield _Voice(task, self.arm.tier, *champion)
+        if self.arm.tier == SHADOW:
+            return
         for beside in ((task.baseline, None), (self.bundle.embedding, task.zero_shot)):
             if beside != champion:
                 yield _Voice(task, COMPARISON, *beside)
@@ -306,9 +365,10 @@ class Enricher:
         """Leave out the tickets this voice has answered already, in the champion's place."""
         task = voice.task
         is_baseline = voice.key == voice.fallback.key
-        if voice.tier == CHAMPION or not is_baseline or not self._may_fall(task):
+        if voice.tier != COMPARISON or not is_baseline or not self._may_fall(task):
             return rows
-        part = _Voice(task, CHAMPION, task.champion, task.champion_prompt).part(number)
+        champion = _Voice(task, CHAMPION, task.champion, task.champion_prompt)
+        part = self._part(champion, number)
         staged = [p for p in self.store.staged(CLASSIFICATIONS.table, self.run) if p.part == part]
         columns = ["ticket_id", "fallback_reason"]
         answered = self.store.preview(
@@ -348,14 +408,15 @@ class Enricher:
             "fallback_reason": pa.nulls(len(rows), pa.string()),
             **_versions(voice.model, voice.prompt),
         }
-        return _table(CLASSIFICATIONS, columns, len(rows))
+        return _table(self.arm.table, columns, len(rows))
 
     def _fallback_rows(
         self, rows: pa.Table, answers: pa.Table, reasons: pa.ChunkedArray, voice: _Voice
     ) -> pa.Table:
         """Shape what the baseline said in the champion's place: its threshold is another's."""
         made = self._classification_rows(rows, answers, voice)
-        review = pa.repeat(Decision.REVIEW.value, len(rows))
+        decision = Decision.REVIEW if voice.tier == CHAMPION else Decision.NONE
+        review = pa.repeat(decision.value, len(rows))
         said = pc.binary_join_element_wise(_SILENT, made["explanation"], " ")
         changes = {"decision": review, "fallback_reason": reasons, "explanation": said}
         for name, values in changes.items():
@@ -385,6 +446,23 @@ class Enricher:
     def _staged(self, contract: Contract) -> frozenset[str]:
         """Return the parts this run staged before it was killed."""
         return frozenset(part.part for part in self.store.staged(contract.table, self.run))
+
+    def _part(self, voice: _Voice, number: int) -> str:
+        """Name the part of a write: exact, so that two voices or two arms never share a fence."""
+        arm = f"{self.arm.name}/" if self.arm.name else ""
+        return f"classifications/{arm}{'/'.join(voice.key)}/{number:05d}"
+
+    def _with_vectors(self, chunk: pa.Table, vectors: pa.Table | None) -> pa.Table:
+        if vectors is None:
+            return chunk.append_column("embedding", self._vectors_of(chunk, untold))
+        return _with_vectors(chunk, vectors)
+
+    def _vectors_of(self, chunk: pa.Table, progress: Progress) -> pa.ChunkedArray:
+        """Embed the texts of a chunk, equal ones once."""
+        distinct = _distinct(chunk, ["text"])
+        texts = chunk.select(["text"]).take(distinct.first)
+        vectors = self.vectors(texts, progress=_told(progress, chunk, texts))
+        return vectors.take(distinct.place)
 
     def _vectors(self) -> pa.Table:
         return self._own(EMBEDDINGS, ["ticket_id", "embedding"])
@@ -432,10 +510,6 @@ class _Voice:
     def key(self) -> tuple[str, ...]:
         versions = _versions(self.model, self.prompt)
         return (self.task.task, *(versions[name] for name in _VOICE_KEY[1:]))
-
-    def part(self, number: int) -> str:
-        """Name the part of a write: exact, so that two voices never share a fence."""
-        return f"classifications/{'/'.join(self.key)}/{number:05d}"
 
 
 @dataclass(frozen=True, slots=True)

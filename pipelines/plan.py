@@ -20,6 +20,7 @@ from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from pipelines.sla_terms import DEFAULT_TERMS, SlaTerms
 from registry.bundles import Bundle
+from registry.challenges import Challenge
 from registry.refs import ModelRef, PromptRef
 
 RUN_KIND = "run"
@@ -45,6 +46,7 @@ class RunPlan:
     `landings` are digests of files in Raw. `versions` are those of the tables as they were, None
     where a table was not there. `carried` are failed runs whose Bronze rows this run takes along.
     `bundle_asked` is the reference that meant the bundle, empty where none was asked for.
+    `challenge` is the experiment that ran when the run was planned.
     """
 
     landings: tuple[str, ...]
@@ -53,6 +55,7 @@ class RunPlan:
     bundle: Bundle
     bundle_asked: str = ""
     sla: SlaTerms = field(default_factory=SlaTerms)
+    challenge: Challenge | None = None
 
     def version(self, table: TableRef) -> int | None:
         """Return the version of a table when the run was planned."""
@@ -80,6 +83,7 @@ def plan_run(
     store: TableStore,
     log: RunLog,
     terms: SlaTerms = DEFAULT_TERMS,
+    challenge: Challenge | None = None,
 ) -> RunPlan:
     """Plan a run over the landings that wait; reads, writes nothing."""
     tables = [contract.table for contract in (*BRONZE, *SILVER)]
@@ -91,6 +95,7 @@ def plan_run(
         bundle=bundle,
         bundle_asked=asked,
         sla=terms,
+        challenge=challenge,
     )
 
 

@@ -41,7 +41,7 @@ from models.task import Task
 from pipelines.audits import Audits
 from pipelines.bronze import stage_landings
 from pipelines.catalogue import refresh_catalogue
-from pipelines.enrich import Enricher, ModelSteps
+from pipelines.enrich import Enricher, ModelSteps, OnTook, uncounted
 from pipelines.errors import NothingToDoError, RunFailedError
 from pipelines.gold import count_gold, write_gold
 from pipelines.gold_checks import check_gold
@@ -52,6 +52,7 @@ from pipelines.plan import RUN_KIND, RunPlan, plan_run, planned_landings, strand
 from pipelines.promotion import PromotionPorts, bundle_to_plan
 from pipelines.quality import audit_rows, audit_staged, layer_begun, publish_layer, require
 from pipelines.run_events import RunEvents, Silent
+from pipelines.shadow import arms_of, ask_shadow, challenge_to_plan, recorder, shadow_of
 from pipelines.silver import SilverInput, refine_events
 from pipelines.sla_terms import SlaTerms
 from pipelines.steps import OnStep, Progress, unobserved
@@ -140,7 +141,8 @@ def open_run(
 ) -> PlannedRun | None:
     """Take up the run that was killed, else plan one over what waits; None where nothing waits.
 
-    It is planned against the tenant's champion, or the `bundle` that is named. Hold
+    It is planned against the tenant's champion, with the experiment that runs, or against the
+    `bundle` that is named, with none. Hold
     `ports.log.exclusive(tenant, RUN_KIND)` from here to `close_run`.
     """
     unfinished = ports.log.unfinished(tenant, RUN_KIND)
@@ -179,6 +181,7 @@ def next_run(
         store=ports.store,
         log=ports.log,
         terms=terms_now(tenant, ports),
+        challenge=None if bundle else challenge_to_plan(tenant, tasks, chosen, ports.postgres),
     )
     return PlannedRun(run, plan)
 
@@ -378,7 +381,14 @@ class _Work:
             self.ports.models,
             self.ports.cluster,
             self.on_step,
+            on_took=self._on_took(),
         )
+
+    def _on_took(self) -> OnTook:
+        challenge = self.plan.challenge
+        if challenge is None:
+            return uncounted
+        return recorder(self.run, challenge, self.ports.postgres)
 
     def progress(self, step: Step, total: int) -> Progress:
         meter = _Meter(step, total, self.tell)
@@ -459,17 +469,24 @@ def _entities(work: _Work) -> None:
 
 
 def _classifications(work: _Work) -> None:
-    enricher, tickets, answers = work.enricher(), 0, 0
+    enricher, challenge = work.enricher(), work.plan.challenge
+    tickets, expected, arms, aside = 0, 0, [(enricher, pa.table({}))], []
     if enricher.voices():  # else nobody asks for a text
         due = work.due()
-        tickets, answers = len(due), len(due) * enricher.voices()
-        enricher.classify(due, progress=work.progress(Step.CLASSIFICATIONS, answers))
+        tickets, arms = len(due), arms_of(enricher, challenge, due)
+        expected = sum(len(rows) * arm.voices() for arm, rows in arms)
+        progress = work.progress(Step.CLASSIFICATIONS, expected)
+        for arm, rows in arms:
+            arm.classify(rows, progress=progress)
+        shadow = shadow_of(enricher, challenge)
+        if shadow is not None and not work.begun(SILVER):
+            aside = [ask_shadow(shadow, due)]
     if not work.begun(SILVER):
         parts = work.ports.store.staged(CLASSIFICATIONS.table, work.run)
         given = sum(part.rows for part in parts)
-        fallen = enricher.fallen()
-        every = every_answer(given, answers - fallen.total())
-        work.judge([*work.audited(SILVER), every, *_own_answers(fallen, tickets)])
+        fallen = sum((arm.fallen() for arm, _ in arms), Counter[tuple[str, str]]())
+        every = every_answer(given, expected - fallen.total())
+        work.judge([*work.audited(SILVER), every, *_own_answers(fallen, tickets), *aside])
     work.publish(SILVER)
 
 
@@ -633,7 +650,7 @@ def _manifest(planned: PlannedRun, ports: RunPorts, seconds: Mapping[str, float]
         inputs=inputs,
         outputs=_heads(run.tenant, ports, (*BRONZE, *SILVER, *GOLD)),
         pins={**_bundle_pins(plan), **plan.bundle.pins(), "sla": str(plan.sla)},
-        digests=plan.bundle.digests(),
+        digests=_digests(plan),
         counts={table: content.rows for table, content in contents.items()},
         contents=contents,
         environment=Environment.here(),
@@ -644,7 +661,20 @@ def _manifest(planned: PlannedRun, ports: RunPorts, seconds: Mapping[str, float]
 
 def _bundle_pins(plan: RunPlan) -> dict[str, str]:
     asked = {"bundle.asked": plan.bundle_asked} if plan.bundle_asked else {}
-    return {"bundle": plan.bundle.bundle_id, **asked}
+    pins = {"bundle": plan.bundle.bundle_id, **asked}
+    if plan.challenge is None:
+        return pins
+    challenger = plan.challenge.bundle
+    own = {f"challenger.{name}": pin for name, pin in challenger.pins().items()}
+    said = {"experiment": plan.challenge.experiment_id, "challenger": challenger.bundle_id}
+    return {**pins, **said, **own}
+
+
+def _digests(plan: RunPlan) -> dict[str, str]:
+    if plan.challenge is None:
+        return plan.bundle.digests()
+    own = plan.challenge.bundle.digests()
+    return {**plan.bundle.digests(), **{f"challenger.{name}": own[name] for name in own}}
 
 
 def _file(landing: Landing) -> FileInput:

@@ -24,6 +24,7 @@ from serving.cli import (
     review,
     runs,
     services,
+    shadow,
     simulate,
     sql,
     tables,
@@ -75,6 +76,7 @@ app.add_typer(contracts.app, name="contracts")
 app.add_typer(models.app, name="models")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(bundles.app, name="bundles")
+app.add_typer(shadow.app, name="shadow")
 app.add_typer(review.app, name="review")
 app.add_typer(drift.app, name="drift")
 
