@@ -296,14 +296,19 @@ def _took(
 def _tokens(
     planned: Mapping[RunId, str], challenger: Bundle, tenant: TenantContext, ports: ReportPorts
 ) -> tuple[SideSpending, ...]:
-    asked = _endpoint_models(challenger, ports.registry)
-    found = []
-    for run_id, bundle_id in planned.items():
+    spent = [
+        (bundle_id, spending)
+        for run_id, bundle_id in planned.items()
+        for spending in ports.ledger.spent(tenant, run_id)
+    ]
+    if not spent:
+        return ()
+    asked, found = _endpoint_models(challenger, ports.registry), []
+    for bundle_id, spending in spent:
         own = _endpoint_models(ports.bundles.find(tenant, bundle_id), ports.registry)
-        for spending in ports.ledger.spent(tenant, run_id):
-            key = (spending.task, spending.model)
-            side = "champion" if key in own else "challenger"
-            found.append(SideSpending("both" if key in own & asked else side, spending))
+        key = (spending.task, spending.model)
+        side = "champion" if key in own else "challenger"
+        found.append(SideSpending("both" if key in own & asked else side, spending))
     return tuple(found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -23,11 +24,14 @@ from lakehouse.compute.batches import Step
 from lakehouse.control.llm_ledger import LlmLedger
 from lakehouse.control.runs import RunStatus
 from lakehouse.control.tenants import TenantDirectory
+from lakehouse.data.delta import DeltaTableStore
+from lakehouse.data.storage import LakeRoot
 from lakehouse.errors import InputError
 from lakehouse.tenancy import TenantContext
 from pipelines.answered import standing_answers
 from pipelines.enrich import ModelSteps
 from pipelines.plan import RunPlan
+from pipelines.reproduce import reproduce
 from pipelines.review import select_cases
 from pipelines.run import RunPorts, open_run, run_tenant
 from pipelines.shadow import Proposal, start_experiment
@@ -41,9 +45,15 @@ class Killed(BaseException):
 
 
 def start(
-    here: Any, version: str = "7", mode: Mode = Mode.SHADOW, share: float = 1.0
+    here: Any,
+    version: str = "7",
+    mode: Mode = Mode.SHADOW,
+    share: float = 1.0,
+    embedding: str | None = None,
 ) -> Experiment:
     ports, bundle = here.ports, here.champion(version)
+    if embedding is not None:
+        bundle = replace(bundle, embedding=replace(bundle.embedding, version=embedding))
     ports.promotion.bundles.keep(here.kit.NORTE, "norte", bundle, by="ana")
     return start_experiment(
         here.kit.NORTE,
@@ -170,6 +180,23 @@ def test_a_run_killed_within_an_experiment_leaves_what_one_that_was_not_killed_l
     run(killed)
     assert killed.kit.tables(killed.url, killed.lake) == whole.kit.tables(whole.url, whole.lake)
     assert report(killed).tasks[0].challenger.timed == report(whole).tasks[0].challenger.timed
+
+
+def test_a_run_with_a_shadow_comes_out_again_and_costs_are_not_told_twice(
+    place: Callable[[], Any], tmp_path: Path
+) -> None:
+    here = place()
+    experiment = start(here)
+    land(here, tickets=10)
+    run(here)
+    record = here.ports.log.recent(here.kit.NORTE, limit=1)[0]
+    log = ExperimentLog(here.ports.postgres)
+    before = log.spent(here.kit.NORTE, experiment.experiment_id)
+    scratch = DeltaTableStore(LakeRoot(str(tmp_path)))
+    found = reproduce(record, here.ports, scratch, at=here.kit.THIRD, code_version="unknown")
+    rows = {outcome.table: outcome.rows for outcome in found.tables}
+    assert (found.differing, rows["silver_classifications_shadow"] > 0) == ([], True)
+    assert log.spent(here.kit.NORTE, experiment.experiment_id) == before
 
 
 def test_starting_and_stopping_never_touch_a_run_that_is_planned(
