@@ -27,6 +27,9 @@ from pipelines.reenrich_plan import Reenrich, Request, begin, plan_reenrich
 from pipelines.run import RunPorts
 from registry.bundles import Bundle
 
+collect_ignore = ["llm_runs.py"]
+"""A program beside `killable`, which it can import only as one, or where a test made room."""
+
 
 @pytest.fixture(scope="session")
 def server(postgres_url: str) -> str:
