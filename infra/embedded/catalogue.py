@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -53,7 +53,7 @@ async def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One supervised process."""
+    """One supervised process. `port` is where it is asked, None where others are asked about it."""
 
     name: str
     command: Callable[[], Command]
@@ -65,6 +65,7 @@ class Unit:
     death_signal: int = signal.SIGKILL
     start_seconds: float = 180.0
     stop_seconds: float = 10.0
+    port: int | None = None
 
 
 def inherited() -> dict[str, str]:
@@ -91,7 +92,7 @@ def units_of(plan: Plan, layout: Layout, credentials: Credentials) -> dict[str, 
         WORKER: _workers,
     }
     made = [unit for name in plan.services for unit in makers[name](plan, layout, credentials)]
-    return {unit.name: unit for unit in made}
+    return {unit.name: replace(unit, port=plan.ports.get(unit.name)) for unit in made}
 
 
 def probe_for(service: str, plan: Plan, credentials: Credentials) -> probes.Probe:

@@ -1,4 +1,4 @@
-"""Memory of process trees, from the kernel's own accounts."""
+"""Process trees: what memory they hold and which ports they listen on, by the kernel's accounts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+
+import psutil
 
 
 def children_by_parent() -> dict[int, list[int]]:
@@ -29,6 +31,23 @@ def tree(root: int, children: Mapping[int, Iterable[int]]) -> list[int]:
     for pid in members:
         members.extend(children.get(pid, ()))
     return members
+
+
+def serves(root: int, port: int) -> bool:
+    """Tell whether a process or a descendant listens on a TCP port.
+
+    Where the kernel does not let us look into one of them, it may be the one: then too.
+    """
+    for pid in tree(root, children_by_parent()):
+        try:
+            found = psutil.Process(pid).net_connections(kind="tcp")
+        except psutil.NoSuchProcess:
+            continue
+        except psutil.AccessDenied:
+            return True
+        if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in found):
+            return True
+    return False
 
 
 def memory_of(pids: Iterable[int]) -> int:

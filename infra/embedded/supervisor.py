@@ -28,6 +28,7 @@ from infra.embedded.files import read_json, take_lock, write_json
 from infra.embedded.layout import Layout
 from infra.embedded.plan import Plan
 from infra.embedded.probes import NotReadyError
+from infra.embedded.processes import serves
 from infra.embedded.state import Phase, SupervisorState, UnitState
 from infra.embedded.watchdog import MARKER
 from lakehouse.errors import PlataError
@@ -193,7 +194,7 @@ class Supervisor:
     async def _watch(self, unit: Unit, process: asyncio.subprocess.Process) -> None:
         """Wait until the process answers, then until it ends; one that never answers is killed."""
         ended = asyncio.create_task(process.wait())
-        ready = asyncio.create_task(self._wait_until_ready(unit))
+        ready = asyncio.create_task(self._wait_until_ready(unit, process.pid))
         await asyncio.wait({ended, ready}, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
             ready.cancel()
@@ -214,13 +215,18 @@ class Supervisor:
         self._up[unit.name].set()
         await ended
 
-    async def _wait_until_ready(self, unit: Unit) -> str:
-        """Return nothing when the process is up, else what the last probe said."""
+    async def _wait_until_ready(self, unit: Unit, pid: int) -> str:
+        """Return nothing when the process is up, else what the last probe said.
+
+        A good answer counts only from this process: another program may have taken the port.
+        """
         loop = asyncio.get_running_loop()
         deadline, problem = loop.time() + unit.start_seconds, ""
         while loop.time() < deadline:
             try:
                 await unit.probe()
+                if unit.port is not None and not await asyncio.to_thread(serves, pid, unit.port):
+                    raise NotReadyError(f"another program answers on port {unit.port}")
                 await unit.once_up()
             except (NotReadyError, psycopg.OperationalError, ValueError, KeyError) as error:
                 problem = str(error)

@@ -7,9 +7,11 @@ import os
 import shutil
 import signal
 import socket
+import socketserver
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +30,7 @@ from infra.embedded.layout import ROOT, Layout
 from infra.embedded.plan import databases_for
 from infra.embedded.ports import DEFAULTS, choose_ports
 from infra.embedded.postgres import ensure_databases
+from infra.embedded.processes import serves
 from infra.embedded.state import Phase, UnitState, read_state
 from infra.embedded.status import read_status
 from lakehouse.settings import Settings
@@ -134,6 +137,37 @@ def test_a_port_lost_between_choice_and_start_gives_way_to_another(
         assert f":{stored['ports']['postgres']}/" in endpoints.postgres_url
         with psycopg.connect(endpoints.postgres_url) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+class Impostor(socketserver.BaseRequestHandler):
+    """Answers a request for an AUTH and a PING as a Valkey would."""
+
+    def handle(self) -> None:
+        self.request.recv(1024)
+        self.request.sendall(b"+OK\r\n+PONG\r\n")
+
+
+def test_a_good_answer_of_another_program_is_not_taken_for_the_services_own(
+    local: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where two state folders start at once and one's MLflow takes the port of the other's."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Impostor) as impostor:
+        threading.Thread(target=impostor.serve_forever, daemon=True).start()
+        taken = impostor.server_address[1]
+        chosen = {**DEFAULTS, **choose_ports({"valkey": 6380, "postgres": 5433}), "valkey": taken}
+
+        def too_early(*_: object) -> dict[str, int]:
+            monkeypatch.setattr(control, "choose_ports", choose_ports)
+            return chosen
+
+        monkeypatch.setattr(control, "choose_ports", too_early)
+        start(local, VALKEY)
+        impostor.shutdown()
+    stored = read_json(layout_of(local).services)
+    assert stored is not None
+    assert stored["ports"]["valkey"] > taken
+    assert serves(supervisor(local), stored["ports"]["valkey"])
+    assert not serves(supervisor(local), taken)
 
 
 def test_a_later_service_whose_port_was_taken_meanwhile_finds_another(local: Settings) -> None:
