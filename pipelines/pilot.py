@@ -115,13 +115,13 @@ def predicted_work(
     and what a text takes are two unknowns, and both means' doubts go into the interval, with
     degrees of freedom after Welch and Satterthwaite. A batch is taken to be as uneven as a stretch:
     the machine's moods do not even out within one. Nothing is expected that would make a batch less
-    than a stretch, or its texts more than as many stretches. Where a stretch is a batch, `ones`
-    play no part and it is `predicted`.
+    than a stretch, or its texts more than as many stretches. Where a stretch is a batch, or one
+    text, `ones` play no part and it is `predicted`.
 
     >>> predicted_work([9.0, 9.0], [2.0, 2.0], stretch=8, texts=100, batches=1)
     Estimate(expected=101.0, low=101.0, high=101.0)
     """
-    if not ones or stretch * batches >= texts:
+    if not ones or stretch == 1 or stretch * batches >= texts:
         return predicted(measured, texts / stretch)
     of_many, of_one = (texts - batches) / (stretch - 1), (stretch * batches - texts) / (stretch - 1)
     spread, spread_one = stdev(measured) ** 2, stdev(ones) ** 2

@@ -103,3 +103,9 @@ def test_no_end_of_an_interval_is_below_nothing() -> None:
 def test_only_what_the_first_batch_took_beyond_the_others_is_loading() -> None:
     assert warm_up_seconds(5.0, [1.0, 2.0]) == 3.5
     assert warm_up_seconds(1.0, [1.0, 2.0]) == 0.0
+
+
+def test_stretches_of_one_text_say_nothing_of_what_a_batch_takes() -> None:
+    """A machine that was slow in the pilot leaves no time for more than single texts."""
+    found = predicted_work([1.0, 3.0], [1.0, 1.0], stretch=1, texts=12, batches=1)
+    assert found == predicted([1.0, 3.0], 12.0)
