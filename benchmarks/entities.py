@@ -23,8 +23,6 @@ from models.mentions import KINDS
 
 CORPUS = Path(__file__).parents[1] / "pipelines" / "corpus" / "pqrs_es.jsonl"
 
-Span = tuple[str, int, int]
-
 
 def rules() -> EntityRules:
     """Open the rules a tenant begins with, by way of their folder."""

@@ -134,10 +134,6 @@ def configured(
     )
 
 
-def _routed_as(task: Task, pins: TaskPins) -> TaskPins:
-    return replace(pins, accept_at=task.routing.accept_at, audit_share=task.audit_share)
-
-
 def _routed(task: Task | None) -> tuple[float, float] | None:
     return None if task is None else (task.routing.accept_at, task.audit_share)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from serving.cli.bars import bar
 from serving.cli.output import emit, grid
 
 app = typer.Typer()
@@ -178,18 +179,7 @@ def _refuse_second(tenant: Any, postgres: Any) -> None:
 @contextmanager
 def _chunks_shown(what: str) -> Iterator[Callable[[int, int], None]]:
     """Draw one bar on standard error; nothing where nobody watches."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=None)
+    with bar(what) as (progress, task):
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from serving.cli.bars import bar
 from serving.cli.output import emit
 from serving.cli.past_view import drawn_diff, drawn_estimate, drawn_reenrich, drawn_run
 
@@ -398,7 +399,7 @@ def _write(path: Path, text: str) -> None:
 @contextmanager
 def _tickets_shown() -> Iterator[Callable[[str, int, int], None]]:
     """Draw one bar on standard error; nothing where nobody watches."""
-    with _bar("looking what is known") as (progress, task):
+    with bar("looking what is known") as (progress, task):
         yield lambda what, done, total: progress.update(
             task, description=what, completed=done, total=total or None
         )
@@ -406,7 +407,7 @@ def _tickets_shown() -> Iterator[Callable[[str, int, int], None]]:
 
 @contextmanager
 def _steps_shown() -> Iterator[Callable[[Any, int, int], None]]:
-    with _bar("planning") as (progress, task):
+    with bar("planning") as (progress, task):
         yield lambda step, done, total: progress.update(
             task, description=step.value, completed=done, total=total or None
         )
@@ -414,21 +415,5 @@ def _steps_shown() -> Iterator[Callable[[Any, int, int], None]]:
 
 @contextmanager
 def _batches_tried() -> Iterator[Callable[[int, int], None]]:
-    with _bar("trying batches out") as (progress, task):
+    with bar("trying batches out") as (progress, task):
         yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[tuple[Any, Any]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield progress, progress.add_task(what, total=None)

@@ -12,6 +12,8 @@ from typing import IO, Annotated, Any
 
 import typer
 
+from serving.cli.bars import bar
+
 
 def register(app: typer.Typer) -> None:
     """Add the command at the top of the program."""
@@ -132,18 +134,5 @@ def _opened(path: Path | None) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _events_written(total: int | None) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task("events", total=total)
+    with bar("events", total=total, transient=True) as (progress, task):
         yield lambda count: progress.advance(task, count)
