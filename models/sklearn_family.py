@@ -11,11 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
-from skops.io import load
-from skops.io.exceptions import UntrustedTypesFoundException
 
 from models.classifier import Probabilities
 from models.external import FILES, SKLEARN, TEXT, probabilities, unexplained
+from models.lean_skops import UntrustedTypesFoundException, load
 from registry.errors import ArtifactError
 from registry.skops_file import TRUSTED_ESTIMATORS
 

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,18 @@ class Registered:
 
 
 def register_own_model(
-    registry: Registry, task: Task, source: Path, *, uri: str, megabytes: int = MOST_MEGABYTES
+    reach: Callable[[], Registry],
+    task: Task,
+    source: Path,
+    *,
+    uri: str,
+    megabytes: int = MOST_MEGABYTES,
 ) -> Registered:
     """Check an MLflow model folder, try it, and register it as a version of the task's model.
 
     Raises `ArtifactError` where it is not safe, or does not keep the contract: nothing is
-    registered then, and nothing of the folder's was run. `uri` is where it came from.
+    registered then, and nothing of the folder's was run. `uri` is where it came from. The registry
+    is reached while the model is on trial: MLflow takes as long to import as a trial takes.
     """
     if not (source / MODEL_FILE).is_file():
         msg = f"'{uri}' has no file {MODEL_FILE}; expected the folder of an MLflow model"
@@ -60,7 +67,9 @@ def register_own_model(
         inputs, labels = _signature(said, task.labels)
         write_config(folder, {"family": family, "labels": list(labels), "inputs": list(inputs)})
         check_folder(folder)
-        trial = tried(folder, task.labels, megabytes=megabytes)
+        with ThreadPoolExecutor(1) as beside:
+            trying = beside.submit(tried, folder, task.labels, megabytes=megabytes)
+            registry, trial = reach(), trying.result()
         ref = registry.register_model(_package(folder, task, family, inputs, trial, uri))
     return Registered(ref, family, trial)
 

@@ -209,7 +209,9 @@ def register_(
     (wanted,) = named(platform.tasks(platform.tenant(tenant)), task)
     with told() as tell, platform.model_folder(uri) as source:
         tell("trying the model", 0, 0)
-        found = register_own_model(platform.registry, wanted, source, uri=uri, megabytes=megabytes)
+        found = register_own_model(
+            lambda: platform.registry, wanted, source, uri=uri, megabytes=megabytes
+        )
     emit(
         {
             "model": found.model.uri,

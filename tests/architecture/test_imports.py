@@ -41,6 +41,7 @@ DOORS = {
     "lakehouse.data.delta_maintenance",
     "lakehouse.data.duckdb_query",
     "models.artifacts",
+    "models.lean_skops",
     "models.linear",
     "models.fitting",
     "models.figures",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,10 @@ from sklearn.pipeline import make_pipeline
 from skops.io import dump
 
 from features.embed import as_lists
+from infra.embedded.layout import ROOT
 from lakehouse.errors import InputError
+from models.external import SKLEARN
+from models.folder import write_config
 from models.routing import RoutingPolicy
 from models.steps import classify_step
 from models.task import Task
@@ -120,7 +125,7 @@ def registry() -> MemoryRegistry:
 def test_a_model_brought_in_answers_as_any_family_does(
     registry: MemoryRegistry, tmp_path: Path, make: Any, family: str
 ) -> None:
-    found = register_own_model(registry, TASK, make(tmp_path / "m"), uri="runs:/1/m")
+    found = register_own_model(lambda: registry, TASK, make(tmp_path / "m"), uri="runs:/1/m")
     step = classify_step(str(registry.fetch(found.model)), list(TASK.labels))
     answers = step(ROWS)
     assert answers["predicted_label"].to_pylist() == ["agua", "vias"]
@@ -129,6 +134,33 @@ def test_a_model_brought_in_answers_as_any_family_does(
     (info,) = registry.models()
     assert info.metrics["trial.rows_per_second"] == found.trial.rows_per_second > 0
     assert found.trial.peak_mb > 0
+
+
+_ON_TRIAL = """
+import importlib, json, sys
+from models.trial import main
+assert main(sys.argv[1], '["agua", "vias"]', "2048") == 0
+import skops.io
+loaded = sorted(name for name in ("torch", "dask", "sklearn") if name in sys.modules)
+importlib.import_module("sklearn.externals.array_api_compat.torch")
+from skops.io._trusted_types import SKLEARN_ESTIMATOR_TYPE_NAMES as known
+forest = "sklearn.ensemble._forest.RandomForestClassifier" in known
+print(json.dumps([loaded, "torch" in sys.modules, forest]))
+"""
+
+
+def test_registering_a_pipeline_imports_no_torch_and_hides_it_from_nobody(tmp_path: Path) -> None:
+    folder = sklearn_model(tmp_path / "m")
+    write_config(folder, {"family": SKLEARN, "labels": ["agua", "vias"], "inputs": ["text"]})
+    (folder / "MLmodel").unlink()
+    done = subprocess.run(
+        [sys.executable, "-c", _ON_TRIAL, str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == [["sklearn"], True, True]
 
 
 def test_a_model_that_keeps_no_contract_is_refused_with_what_was_expected(
@@ -154,9 +186,9 @@ def test_a_model_that_keeps_no_contract_is_refused_with_what_was_expected(
     }
     for reason, folder in models.items():
         with pytest.raises(ArtifactError, match=reason):
-            register_own_model(registry, TASK, folder, uri=str(folder), megabytes=1024)
+            register_own_model(lambda: registry, TASK, folder, uri=str(folder), megabytes=1024)
     with pytest.raises(InputError, match="has no file MLmodel"):
-        register_own_model(registry, TASK, tmp_path, uri="aquí")
+        register_own_model(lambda: registry, TASK, tmp_path, uri="aquí")
     assert registry.models() == []
 
 
@@ -167,4 +199,4 @@ def test_a_path_in_the_description_stays_in_the_folder(
     folder = onnx_model(tmp_path / "m", MULTIPLY, SOFTMAX)
     describe(folder, {"onnx": {"data": "../otro/model.onnx"}}, "embedding", "agua", "vias")
     with pytest.raises(ArtifactError, match="is no file of the folder"):
-        register_own_model(registry, TASK, folder, uri="m")
+        register_own_model(lambda: registry, TASK, folder, uri="m")
