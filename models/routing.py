@@ -56,13 +56,15 @@ def drawn_for_audit(ticket_id: str, *, task: str, seed: int, share: float) -> bo
     return int.from_bytes(mark[:8], "big") < share * 2**64
 
 
-def with_audit(
-    decisions: pa.Array, ticket_ids: pa.Array, *, task: str, seed: int, share: float
-) -> pa.Array:
-    """Turn the accepted answers that the draw picks into `audit`: they count, and are checked."""
-    drawn = pa.array(
+def audit_sample(ticket_ids: pa.Array, *, task: str, seed: int, share: float) -> pa.Array:
+    """Say of each ticket whether it is drawn: of all tickets, whatever becomes of their answers."""
+    return pa.array(
         [drawn_for_audit(t, task=task, seed=seed, share=share) for t in ticket_ids.to_pylist()],
         pa.bool_(),
     )
+
+
+def with_audit(decisions: pa.Array, drawn: pa.Array) -> pa.Array:
+    """Turn the accepted answers that were drawn into `audit`: they count, and are checked."""
     accepted = pc.equal(decisions, Decision.ACCEPT.value)
     return pc.if_else(pc.and_(accepted, drawn), Decision.AUDIT.value, decisions)

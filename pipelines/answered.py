@@ -25,6 +25,7 @@ _ANSWER = [
     "predicted_label",
     "score",
     "decision",
+    "drawn",
     "explanation",
     "model_name",
     "model_version",
@@ -46,12 +47,21 @@ def standing_answers(
         return CLASSIFICATIONS.empty().select(_ANSWER)
     ours = pc.and_(pc.equal(found["task"], task), pc.equal(found["tier"], CHAMPION))
     newest = (
-        _frame(found.filter(ours))
+        _frame(with_columns(found, CLASSIFICATIONS, columns).filter(ours))
         .sort("inference_timestamp", "run_id")
         .unique("ticket_id", keep="last")
         .sort("ticket_id")
     )
     return _as(newest, CLASSIFICATIONS, _ANSWER)
+
+
+def with_columns(rows: pa.Table, contract: Contract, columns: Sequence[str]) -> pa.Table:
+    """Return rows with these columns; one that the table has had since later is null."""
+    schema = contract.schema
+    missing = [name for name in columns if name not in rows.column_names]
+    for name in missing:
+        rows = rows.append_column(schema.field(name), pa.nulls(len(rows), schema.field(name).type))
+    return rows.select(list(columns))
 
 
 def first_words(tickets: pa.ChunkedArray, tenant: TenantContext, store: TableStore) -> pa.Table:

@@ -71,6 +71,7 @@ def _as_answers(
                 "predicted_label": flip.new,
                 "score": flip.new_score,
                 "decision": Decision.REVIEW.value,
+                "drawn": False,
                 "explanation": _explained(flip, task.titles),
                 "model_name": champion.name,
                 "model_version": champion.version,

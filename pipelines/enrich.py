@@ -36,7 +36,7 @@ from models.classifier import Classifier, require_labels
 from models.classifier import answers as answers_of
 from models.entities import entities_step
 from models.folder import LLM, family_of
-from models.routing import Decision, RoutingPolicy, with_audit
+from models.routing import Decision, RoutingPolicy, audit_sample, with_audit
 from pipelines.answered import CHAMPION, asked_text
 from pipelines.steps import OnStep, Progress, own_rows, stage, untold
 from registry.bundles import Bundle, EntityPins, TaskPins
@@ -402,7 +402,7 @@ class Enricher:
             "predicted_label": answers["predicted_label"],
             "score": answers["score"],
             "probabilities": answers["probabilities"],
-            "decision": self._decisions(rows["ticket_id"], answers["score"], voice),
+            **self._routed(rows["ticket_id"], answers["score"], voice),
             "tier": voice.tier,
             "explanation": answers["explanation"],
             "fallback_reason": pa.nulls(len(rows), pa.string()),
@@ -424,13 +424,17 @@ class Enricher:
             made = made.set_column(place, made.schema.field(place), values)
         return made
 
-    def _decisions(
+    def _routed(
         self, tickets: pa.ChunkedArray, scores: pa.ChunkedArray, voice: _Voice
-    ) -> pa.Array | str:
+    ) -> dict[str, Any]:
+        """Return the columns that say what becomes of answers: of a champion's only."""
+        unasked = {"guarantee_id": pa.nulls(len(tickets), pa.string())}
         if voice.tier != CHAMPION:
-            return Decision.NONE.value
-        flat = tickets.combine_chunks(), scores.combine_chunks()
-        return decided(*flat, voice.task, seed=self.bundle.seed)
+            drawn = pa.nulls(len(tickets), pa.bool_())
+            return {"decision": Decision.NONE.value, "drawn": drawn, **unasked}
+        seed, task, flat = self.bundle.seed, voice.task, tickets.combine_chunks()
+        decisions = decided(flat, scores.combine_chunks(), task, seed=seed)
+        return {"decision": decisions, "drawn": sampled(flat, task, seed=seed), **unasked}
 
     def _fence(self, rows: pa.Table) -> dict[str, Any]:
         return {
@@ -479,14 +483,14 @@ class Enricher:
 
 
 def decided(tickets: pa.Array, scores: pa.Array, task: TaskPins, *, seed: int) -> pa.Array:
-    """Route a champion's scores, and draw the tickets that a person checks all the same."""
-    return with_audit(
-        RoutingPolicy(task.accept_at).decide(scores),
-        tickets,
-        task=task.task,
-        seed=seed,
-        share=task.audit_share,
-    )
+    """Route a champion's scores, and mark what a person checks all the same."""
+    decisions = RoutingPolicy(task.accept_at).decide(scores)
+    return with_audit(decisions, sampled(tickets, task, seed=seed))
+
+
+def sampled(tickets: pa.Array, task: TaskPins, *, seed: int) -> pa.Array:
+    """Say which tickets the audit of a task draws: as many of the doubtful as of the sure."""
+    return audit_sample(tickets, task=task.task, seed=seed, share=task.audit_share)
 
 
 _VOICE_KEY = ["task", "model_name", "model_version", "prompt_name", "prompt_version"]

@@ -15,7 +15,7 @@ from contracts.tables import (
 from lakehouse.control.runs import RunStatus
 from lakehouse.run import RunContext
 from pipelines.alone import alone
-from pipelines.answered import CHAMPION
+from pipelines.answered import CHAMPION, with_columns
 from pipelines.enrich import Enricher
 from pipelines.errors import RunFailedError
 from pipelines.quality import audit_staged, layer_begun, publish_layer, require
@@ -56,11 +56,14 @@ APPLIED = (EMBEDDINGS, CLASSIFICATIONS)
 
 
 def _stage_answers(run: RunContext, ports: RunPorts, on_step: OnStep) -> int:
-    names = [name for name in CLASSIFICATIONS.schema.names if name != "tier"]
+    own = CLASSIFICATIONS_SIDE.schema.names
+    names = [name for name in CLASSIFICATIONS.schema.names if name in own]
     rows = own_rows(ports.store, CLASSIFICATIONS_SIDE, run, columns=names)
     ordered = rows.sort_by([(name, "ascending") for name in ("day", "ticket_id", "task")])
     tier = pa.repeat(CHAMPION, len(ordered))
-    whole = ordered.append_column("tier", tier).select(CLASSIFICATIONS.schema.names)
+    # Answers given again are in no audit sample: their tickets may have taught the model.
+    champions = ordered.append_column("tier", tier)
+    whole = with_columns(champions, CLASSIFICATIONS, CLASSIFICATIONS.schema.names)
     for number, start in enumerate(range(0, len(whole), _PUBLISHED_ROWS)):
         piece = whole.slice(start, _PUBLISHED_ROWS)
         part = f"reenrich/{number:05d}"

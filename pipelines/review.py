@@ -46,8 +46,6 @@ PUSH_KIND = "review-push"
 PULL_KIND = "review-pull"
 DEFAULT_LIMIT = 100
 
-_REASON_OF = {Decision.REVIEW.value: Reason.DOUBT, Decision.AUDIT.value: Reason.AUDIT}
-
 ModelPage = Callable[[str, str], str | None]
 """Where a person reads about a model's version, given name and version."""
 
@@ -93,19 +91,21 @@ class QueueState:
 
 
 def select_cases(answers: pa.Table, *, labelled: AbstractSet[str], limit: int) -> pa.Table:
-    """Choose the tickets people should see: every audited one, then the least certain.
+    """Choose the tickets people should see: every one the audit drew, then the least certain.
 
     What the model that answered last is unsure of comes before what an older one was: a label helps
     the model in use. A ticket that has a label already is not asked about. Choosing depends on the
     rows alone, so that the same tickets are chosen again until they are labelled.
     """
-    waits = pc.is_in(answers["decision"], value_set=pa.array(list(_REASON_OF)))
+    drawn = _drawn(answers)
+    waits = pc.or_(drawn, pc.equal(answers["decision"], Decision.REVIEW.value))
     known = pc.is_in(answers["ticket_id"], value_set=pa.array(sorted(labelled), pa.string()))
-    open_ = answers.filter(pc.and_(waits, pc.invert(known)))
+    asked = pc.and_(waits, pc.invert(known))
+    open_ = answers.filter(asked)
     ranks = pa.table(
         {
             "current": pc.equal(open_["model_version"], _current_version(answers)),
-            "drawn": pc.equal(open_["decision"], Decision.AUDIT.value),
+            "drawn": drawn.filter(asked),
             "certainty": pc.if_else(pc.is_nan(open_["score"]), -1.0, open_["score"]),
             "ticket_id": open_["ticket_id"],
         }
@@ -118,6 +118,11 @@ def select_cases(answers: pa.Table, *, labelled: AbstractSet[str], limit: int) -
     ]
     order = pc.sort_indices(ranks, sort_keys=keys)
     return open_.take(order.slice(0, limit))
+
+
+def _drawn(answers: pa.Table) -> pa.ChunkedArray:
+    """Say which answers the audit drew; rows from before that was kept say it of the accepted."""
+    return pc.fill_null(answers["drawn"], pc.equal(answers["decision"], Decision.AUDIT.value))
 
 
 def _current_version(answers: pa.Table) -> str | None:
@@ -323,7 +328,9 @@ def _cases(
     )
     return [
         _case(tenant, task, answer, said[answer["ticket_id"]], near.get(answer["ticket_id"]), page)
-        for answer in answers.to_pylist()
+        for answer in answers.set_column(
+            answers.schema.get_field_index("drawn"), "drawn", _drawn(answers)
+        ).to_pylist()
         if answer["ticket_id"] in said
     ]
 
@@ -339,7 +346,7 @@ def _case(
     origin = CaseOrigin(
         source=answer["source"],
         day=answer["day"],
-        reason=_REASON_OF[answer["decision"]],
+        reason=Reason.AUDIT if answer["drawn"] else Reason.DOUBT,
         suggestion=answer["predicted_label"],
         score=0.0 if isnan(answer["score"]) else answer["score"],
         model_name=answer["model_name"],

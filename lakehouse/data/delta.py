@@ -79,9 +79,10 @@ class DeltaTableStore(DeltaTableHistory):
             filesystem=self._root.table_filesystem(table, tenant),
             file_pruning_predicate=None if run_id is None else [("run_id", "=", run_id)],
         )
+        there = set(rows.schema.names)
         try:
             return rows.to_table(
-                columns=None if columns is None else list(columns),
+                columns=None if columns is None else [name for name in columns if name in there],
                 filter=None if run_id is None else pc.field("run_id") == run_id,
             )
         except FileNotFoundError as error:

@@ -130,7 +130,8 @@ class TableStore(Protocol):
     ) -> pa.Table | None:
         """Read rows, at version `at` (else the head), of one run where `run_id` is given.
 
-        The order of rows is not defined. None where the table was never written. Raises
+        The order of rows is not defined, and a column the table does not have yet is left out.
+        None where the table was never written. Raises
         `VersionGoneError` where maintenance took what version `at` was made of.
         """
         ...

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse.errors import ConfigurationError
-from models.routing import RoutingPolicy, drawn_for_audit, with_audit
+from models.routing import RoutingPolicy, audit_sample, drawn_for_audit, with_audit
 from models.task import Task
 
 
@@ -24,10 +24,17 @@ def test_a_cut_off_belongs_to_what_is_accepted() -> None:
 def test_only_accepted_answers_are_audited_and_the_draw_is_repeatable() -> None:
     tickets = pa.array([f"t{n}" for n in range(1000)])
     decisions = pa.array(["accept", "review"] * 500)
-    drawn = with_audit(decisions, tickets, task="tipo", seed=1, share=0.2).to_pylist()
-    assert drawn == with_audit(decisions, tickets, task="tipo", seed=1, share=0.2).to_pylist()
-    assert drawn[1::2] == ["review"] * 500
-    assert 70 < drawn.count("audit") < 130
+    drawn = audit_sample(tickets, task="tipo", seed=1, share=0.2)
+    assert drawn == audit_sample(tickets, task="tipo", seed=1, share=0.2)
+    audited = with_audit(decisions, drawn).to_pylist()
+    assert audited[1::2] == ["review"] * 500
+    assert 70 < audited.count("audit") < 130
+
+
+def test_the_doubtful_are_drawn_as_often_as_the_sure() -> None:
+    tickets = pa.array([f"t{n}" for n in range(4000)])
+    drawn = audit_sample(tickets, task="tipo", seed=1, share=0.2).to_pylist()
+    assert abs(sum(drawn[::2]) - sum(drawn[1::2])) < 100
 
 
 @given(st.text(), st.integers(), st.floats(0, 1), st.floats(0, 1))

@@ -175,6 +175,8 @@ def sketch(orders: Sequence[ReportOrder]) -> list[DrawnReport]:
 def _any(kind: pa.DataType) -> Any:
     if pa.types.is_string(kind):
         return "x"
+    if pa.types.is_boolean(kind):
+        return None
     return MORNING if pa.types.is_timestamp(kind) else 1
 
 

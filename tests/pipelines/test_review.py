@@ -72,6 +72,7 @@ def answers(*rows: tuple[str, str, float]) -> pa.Table:
             "score": pa.array(scores, pa.float64()),
             "model_version": pa.array(["2"] * len(tickets), pa.string()),
             "inference_timestamp": pa.array([MORNING] * len(tickets), MOMENT),
+            "drawn": pa.nulls(len(tickets), pa.bool_()),
         }
     )
 
@@ -101,6 +102,12 @@ def test_doubts_of_the_model_in_use_come_before_those_of_an_older_one() -> None:
 
 def test_the_drawn_come_first_then_the_least_certain() -> None:
     assert chosen(MIXED) == ["drawn", "lost", "unsure"]
+
+
+def test_a_doubt_that_the_audit_drew_comes_with_the_drawn() -> None:
+    marks = pa.array([False, True, True, False, None])
+    rows = MIXED.set_column(MIXED.schema.get_field_index("drawn"), "drawn", marks)
+    assert chosen(rows) == ["unsure", "drawn", "lost"]
 
 
 def test_a_full_queue_keeps_the_audit_and_the_worst_doubts() -> None:
@@ -201,7 +208,7 @@ def _any(kind: pa.DataType) -> Any:
         return "x"
     if pa.types.is_timestamp(kind):
         return MORNING
-    return 1
+    return None if pa.types.is_boolean(kind) else 1
 
 
 @pytest.fixture

@@ -101,6 +101,8 @@ def _add(platform: Platform, contract: Contract, run: RunContext, **values: Any)
 def _any(kind: pa.DataType) -> Any:
     if pa.types.is_string(kind):
         return "x"
+    if pa.types.is_boolean(kind):
+        return None
     return MORNING if pa.types.is_timestamp(kind) else 1
 
 
