@@ -1,17 +1,14 @@
-"""The door to Argilla: a workspace for each tenant, in it a dataset for each task.
+"""The door to Argilla: a workspace for each tenant, in it the datasets of each task.
 
-What Argilla shows is written here in Spanish, for the people who review. What it holds can be read
-back whole: a record's name and its metadata say all that a label must know. The client is used for
-what it models; records travel over the same REST interface that it speaks, because the client
-leaves out the time of an answer and reports progress on standard error.
+The client is used for what it models; records travel over the same REST interface that it speaks,
+because the client leaves out the time of an answer and reports progress on standard error.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -20,121 +17,144 @@ import argilla as rg
 import httpx
 from argilla._exceptions import ArgillaAPIError, ArgillaCredentialsError, ArgillaError
 
-from labeling.errors import ForeignCaseError, QueueMismatchError, QueueRefusedError
-from labeling.queue import (
-    Answer,
-    CaseId,
-    CaseOrigin,
-    CaseStatus,
-    QueuedCase,
-    QueueSpec,
-    Reason,
-    ReviewCase,
-    Reviewer,
-    require_own,
+from labeling.argilla_parts import Part
+from labeling.argilla_records import (
+    COMMENT,
+    LABEL,
+    METADATA,
+    SCORE,
+    TEXT,
+    VECTOR,
+    WHY,
+    as_queued,
+    as_record,
 )
+from labeling.errors import QueueMismatchError, QueueRefusedError
+from labeling.queue import CaseId, QueuedCase, QueueSpec, ReviewCase, Reviewer, require_own
 from lakehouse.errors import ConfigurationError, PlataError, ServiceUnavailableError
 from lakehouse.tenancy import TenantContext
 
-_TEXT, _WHY = "text", "why"
-_LABEL, _COMMENT = "label", "comment"
-_VECTOR = "meaning"
-_UNKNOWN = "sin dato"
-
-_REASONS = {Reason.DOUBT: "duda", Reason.AUDIT: "auditoría"}
-_REASON_OF = {word: reason for reason, word in _REASONS.items()}
-_WHY_HERE = {
-    Reason.DOUBT: "**Duda.** El modelo no está seguro de su respuesta.",
-    Reason.AUDIT: "**Auditoría.** El modelo está seguro; el caso se sorteó para comprobarlo.",
-}
-_METADATA = {
-    "reason": "Motivo",
-    "suggestion": "Sugerencia",
-    "day": "Día",
-    "channel": "Canal",
-    "region": "Región",
-    "model": "Modelo",
-    "bundle": "Paquete",
-    "guideline": "Guía",
-    "source": "Fuente",
-}
-_SCORE = "score"
+DATASET_SIZE = 5_000
+"""Records after which a task's next case goes to another dataset."""
 
 _BATCH = 50
 """Records a request: half a second of Argilla's time, and all or nothing."""
 _PAGE = 500
+_DELETED_AT_ONCE = 100
 _READ_ATTEMPTS = 3
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|!])")
+_ANNOTATOR = "annotator"
+
+Parts = dict[Part, rg.Dataset]
 
 
 class ArgillaQueue:
     """`ReviewQueue` over a running Argilla server. Nothing is asked of it before it is used."""
 
-    def __init__(self, url: str, api_key: str, *, timeout_seconds: int = 60) -> None:
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        dataset_size: int = DATASET_SIZE,
+        timeout_seconds: int = 60,
+    ) -> None:
         self._url, self._api_key, self._timeout = url.rstrip("/"), api_key, timeout_seconds
+        self._size = dataset_size
 
     def open(self, spec: QueueSpec, tenant: TenantContext) -> str:
-        """Make the dataset ready; see `ReviewQueue.open`. A new guideline replaces the old one."""
+        """Make the first dataset ready; see `ReviewQueue.open`. A new guideline replaces the old.
+
+        The address is that of the newest dataset in which one person answers each record.
+        """
         with self._talking():
             workspace = self._workspace(tenant) or self._new_workspace(tenant)
-            dataset = self._dataset(spec.task, workspace)
-            if dataset is None:
-                dataset = self._new_dataset(spec, workspace)
-            else:
+            parts = self._parts(spec.task, workspace)
+            for dataset in parts.values():
+                dataset.settings.get()
                 _require_labels(dataset, spec)
                 _refresh_guideline(dataset, spec)
-            return f"{self._url}/dataset/{dataset.id}/annotation-mode"
+            newest = _newest(parts, spec.task, wanted=1)
+            shown = parts.get(newest) or self._new_dataset(newest, spec, workspace)
+            return f"{self._url}/dataset/{shown.id}/annotation-mode"
 
     def put(self, cases: Sequence[ReviewCase], spec: QueueSpec, tenant: TenantContext) -> int:
         """Add what is not there, in batches; see `ReviewQueue.put`."""
-        require_own(cases, tenant)
+        require_own((case.id for case in cases), tenant)
         if not cases:
             return 0
         with self._talking():
-            dataset = self._require_dataset(spec.task, tenant)
-            there = {record["external_id"] for record in self._records(dataset.id)}
+            workspace, parts = self._require_parts(spec.task, tenant)
+            held = {part: self._records(dataset.id) for part, dataset in parts.items()}
+            there = {record["external_id"] for records in held.values() for record in records}
             new = {str(case.id): case for case in cases if str(case.id) not in there}
-            question = str(dataset.settings.questions[_LABEL].id)
-            size = _dimensions(dataset)
-            items = [_record(case, spec, question, size) for case in new.values()]
-            for start in range(0, len(items), _BATCH):
-                self._send(
-                    "PUT",
-                    f"/api/v1/datasets/{dataset.id}/records/bulk",
-                    json={"items": items[start : start + _BATCH]},
-                )
-            return len(items)
+            for wanted in sorted({case.wanted for case in new.values()}):
+                part = _newest(parts, spec.task, wanted=wanted)
+                waiting = [case for case in new.values() if case.wanted == wanted]
+                room = max(0, self._size - len(held.get(part, ())))
+                while waiting:
+                    if room:
+                        dataset = parts.get(part) or self._new_dataset(part, spec, workspace)
+                        self._add(waiting[:room], dataset, spec)
+                    waiting, part, room = waiting[room:], part.next, self._size
+            return len(new)
 
     def cases(self, task: str, tenant: TenantContext) -> list[QueuedCase]:
         """Read every record with its answers; see `ReviewQueue.cases`."""
         with self._talking():
             workspace = self._workspace(tenant)
-            dataset = None if workspace is None else self._dataset(task, workspace)
-            if dataset is None:
-                return []
-            records = self._records(dataset.id)
-            names = self._usernames(records)
-        found = [_queued(record, names) for record in records]
+            parts = {} if workspace is None else self._parts(task, workspace)
+            held = [(_wanted(found), self._records(found.id)) for found in parts.values()]
+            names = self._usernames([record for _, records in held for record in records])
+        found = [as_queued(record, names, wanted) for wanted, records in held for record in records]
         return sorted(found, key=lambda case: str(case.id))
 
+    def withdraw(self, case_ids: Collection[CaseId], task: str, tenant: TenantContext) -> int:
+        """Delete the records that nobody answered; see `ReviewQueue.withdraw`.
+
+        Argilla deletes a record whatever answers it has, so what a page shows as unanswered goes
+        before the next page is read: an answer given in that moment goes with it.
+        """
+        require_own(case_ids, tenant)
+        names = frozenset(str(case_id) for case_id in case_ids)
+        if not names:
+            return 0
+        with self._talking():
+            workspace = self._workspace(tenant)
+            parts = {} if workspace is None else self._parts(task, workspace)
+            return sum(self._delete_unanswered(found.id, names) for found in parts.values())
+
     def enrol(self, reviewer: Reviewer, tenant: TenantContext) -> None:
-        """Make the account, or give it that password, and let it into the workspace."""
+        """Make the account, or give it that password, and let it into the workspace.
+
+        An account of Argilla that may do more than annotate is nobody's to review with.
+        """
         with self._talking():
             workspace = self._workspace(tenant) or self._new_workspace(tenant)
-            user = next((u for u in self._client.users if u.username == reviewer.username), None)
+            user = self._user(reviewer.username)
             if user is None:
                 user = rg.User(
                     username=reviewer.username,
                     first_name=reviewer.username,
-                    role="annotator",
+                    role=_ANNOTATOR,
                     password=reviewer.password,
                     client=self._client,
                 ).create()
             else:
+                _require_annotator(user)
                 known = {"password": reviewer.password}
                 self._send("PATCH", f"/api/v1/users/{user.id}", json=known)
             if reviewer.username not in {member.username for member in workspace.users}:
                 user.add_to_workspace(workspace)
+
+    def dismiss(self, username: str, tenant: TenantContext) -> None:
+        """Shut the workspace to the account; it stays, because its answers would go with it."""
+        with self._talking():
+            workspace = self._workspace(tenant)
+            if workspace is None or username not in {u.username for u in workspace.users}:
+                return
+            user = self._user(username)
+            if user is not None:
+                user.remove_from_workspace(workspace)
 
     def close(self) -> None:
         """Hang up, where anything was ever asked."""
@@ -154,54 +174,92 @@ class ArgillaQueue:
     def _new_workspace(self, tenant: TenantContext) -> rg.Workspace:
         return rg.Workspace(name=tenant.tenant_id, client=self._client).create()
 
-    def _dataset(self, task: str, workspace: rg.Workspace) -> rg.Dataset | None:
-        """Find a dataset that is whole; one whose making was cut short holds nothing and goes."""
-        dataset = next((d for d in workspace.list_datasets() if d.name == task), None)
-        if dataset is None:
-            return None
-        if dataset.api_model().status != "ready":
-            dataset.delete()
-            return None
-        dataset.settings.get()
-        return dataset
+    def _user(self, username: str) -> rg.User | None:
+        return next((user for user in self._client.users if user.username == username), None)
 
-    def _require_dataset(self, task: str, tenant: TenantContext) -> rg.Dataset:
+    def _parts(self, task: str, workspace: rg.Workspace) -> Parts:
+        """Find a task's datasets; one whose making was cut short holds nothing and goes."""
+        found: Parts = {}
+        for dataset in workspace.list_datasets():
+            part = Part.parse(dataset.name, task)
+            if part is None:
+                continue
+            if dataset.api_model().status == "ready":
+                found[part] = dataset
+            else:
+                dataset.delete()
+        return found
+
+    def _require_parts(self, task: str, tenant: TenantContext) -> tuple[rg.Workspace, Parts]:
         workspace = self._workspace(tenant)
-        dataset = None if workspace is None else self._dataset(task, workspace)
-        if dataset is None:
+        parts = {} if workspace is None else self._parts(task, workspace)
+        if workspace is None or not parts:
             msg = f"tenant '{tenant.tenant_id}' has no review queue for '{task}'; open it first"
             raise QueueRefusedError(msg)
-        return dataset
+        return workspace, parts
 
-    def _new_dataset(self, spec: QueueSpec, workspace: rg.Workspace) -> rg.Dataset:
+    def _new_dataset(self, part: Part, spec: QueueSpec, workspace: rg.Workspace) -> rg.Dataset:
         client = self._client
         settings = rg.Settings(
             guidelines=spec.guideline.text,
+            distribution=rg.TaskDistribution(min_submitted=part.wanted),
             fields=[
-                rg.TextField(_TEXT, title="Texto de la solicitud", client=client),
-                rg.TextField(_WHY, title="Por qué está aquí", use_markdown=True, client=client),
+                rg.TextField(TEXT, title="Texto de la solicitud", client=client),
+                rg.TextField(WHY, title="Por qué está aquí", use_markdown=True, client=client),
             ],
             questions=[
                 rg.LabelQuestion(
-                    _LABEL, spec.titles, title=f"¿Qué {spec.task} corresponde?", client=client
+                    LABEL, spec.titles, title=f"¿Qué {spec.task} corresponde?", client=client
                 ),
                 rg.TextQuestion(
-                    _COMMENT, title="Comentario (opcional)", required=False, client=client
+                    COMMENT, title="Comentario (opcional)", required=False, client=client
                 ),
             ],
             metadata=[
-                *(
-                    rg.TermsMetadataProperty(n, title=t, client=client)
-                    for n, t in _METADATA.items()
-                ),
-                rg.FloatMetadataProperty(_SCORE, title="Confianza del modelo", client=client),
+                *(rg.TermsMetadataProperty(n, title=t, client=client) for n, t in METADATA.items()),
+                rg.FloatMetadataProperty(SCORE, title="Confianza del modelo", client=client),
             ],
-            vectors=[rg.VectorField(_VECTOR, spec.dimensions, title="Casos similares")]
+            vectors=[rg.VectorField(VECTOR, spec.dimensions, title="Casos similares")]
             if spec.dimensions
             else [],
         )
-        dataset = rg.Dataset(spec.task, workspace=workspace, settings=settings, client=client)
+        dataset = rg.Dataset(str(part), workspace=workspace, settings=settings, client=client)
         return dataset.create()
+
+    def _add(self, cases: Sequence[ReviewCase], dataset: rg.Dataset, spec: QueueSpec) -> None:
+        dataset.settings.get()
+        question = str(dataset.settings.questions[LABEL].id)
+        size = _dimensions(dataset)
+        items = [as_record(case, spec, question, size) for case in cases]
+        for start in range(0, len(items), _BATCH):
+            self._send(
+                "PUT",
+                f"/api/v1/datasets/{dataset.id}/records/bulk",
+                json={"items": items[start : start + _BATCH]},
+            )
+
+    def _delete_unanswered(self, dataset_id: UUID, names: AbstractSet[str]) -> int:
+        gone, offset, total = 0, 0, 1
+        while offset < total:
+            page = self._page(dataset_id, offset)
+            idle = [
+                record["id"]
+                for record in page["items"]
+                if record["external_id"] in names and not record["responses"]
+            ]
+            for start in range(0, len(idle), _DELETED_AT_ONCE):
+                ids = ",".join(idle[start : start + _DELETED_AT_ONCE])
+                self._send("DELETE", f"/api/v1/datasets/{dataset_id}/records", params={"ids": ids})
+            gone += len(idle)
+            offset, total = offset + _PAGE - len(idle), page["total"] - len(idle)
+        return gone
+
+    def _page(self, dataset_id: UUID, offset: int) -> Any:
+        return self._send(
+            "GET",
+            f"/api/v1/datasets/{dataset_id}/records",
+            params={"offset": offset, "limit": _PAGE, "include": "responses"},
+        )
 
     def _records(self, dataset_id: UUID) -> list[dict[str, Any]]:
         """Read every record once.
@@ -213,11 +271,7 @@ class ArgillaQueue:
             found: dict[str, dict[str, Any]] = {}
             offset, total = 0, 1
             while offset < total:
-                page = self._send(
-                    "GET",
-                    f"/api/v1/datasets/{dataset_id}/records",
-                    params={"offset": offset, "limit": _PAGE, "include": "responses"},
-                )
+                page = self._page(dataset_id, offset)
                 found.update({record["id"]: record for record in page["items"]})
                 offset, total = offset + _PAGE, page["total"]
             if len(found) == total:
@@ -234,7 +288,7 @@ class ArgillaQueue:
     def _send(self, method: str, path: str, **request: Any) -> Any:
         response = self._client.http_client.request(method, path, **request)
         response.raise_for_status()
-        return response.json()
+        return response.json() if response.content else None
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
@@ -267,7 +321,7 @@ def _status_code(error: httpx.HTTPError | ArgillaError) -> int | None:
 
 
 def _require_labels(dataset: rg.Dataset, spec: QueueSpec) -> None:
-    have = dataset.settings.questions[_LABEL].labels
+    have = dataset.settings.questions[LABEL].labels
     if set(have) != set(spec.titles):
         raise QueueMismatchError.of(dataset.name, have, spec.titles)
 
@@ -279,94 +333,25 @@ def _refresh_guideline(dataset: rg.Dataset, spec: QueueSpec) -> None:
 
 
 def _dimensions(dataset: rg.Dataset) -> int | None:
-    found = next((v for v in dataset.settings.vectors if v.name == _VECTOR), None)
+    found = next((v for v in dataset.settings.vectors if v.name == VECTOR), None)
     return None if found is None else int(found.dimensions)
 
 
-def _record(
-    case: ReviewCase, spec: QueueSpec, label_question: str, dimensions: int | None
-) -> dict[str, Any]:
-    """Shape a case; a vector of another length than the dataset was made for is left out."""
-    origin = case.origin
-    vector = [round(value, 6) for value in case.vector or ()]
-    return {
-        "external_id": str(case.id),
-        "fields": {_TEXT: case.text, _WHY: _why(case, spec)},
-        "metadata": {
-            "reason": _REASONS[origin.reason],
-            "suggestion": origin.suggestion,
-            "day": origin.day.isoformat(),
-            "channel": case.channel or _UNKNOWN,
-            "region": case.region or _UNKNOWN,
-            "model": f"{origin.model_name}/{origin.model_version}",
-            "bundle": case.id.bundle_id,
-            "guideline": spec.guideline.version,
-            "source": origin.source,
-            _SCORE: origin.score,
-        },
-        "vectors": {_VECTOR: vector} if vector and len(vector) == dimensions else {},
-        "suggestions": [
-            {
-                "question_id": label_question,
-                "value": origin.suggestion,
-                "score": origin.score,
-                "agent": f"{origin.model_name}/{origin.model_version}",
-                "type": "model",
-            }
-        ],
-    }
+def _newest(parts: Parts, task: str, *, wanted: int) -> Part:
+    """Return the part that takes the next case, whether it is there yet or not."""
+    return max((part for part in parts if part.wanted == wanted), default=Part(task, wanted))
 
 
-def _why(case: ReviewCase, spec: QueueSpec) -> str:
-    origin = case.origin
-    suggested = _plain(spec.titles.get(origin.suggestion, origin.suggestion))
-    model = _plain(f"{origin.model_name}, versión {origin.model_version}")
-    lines = [
-        _WHY_HERE[origin.reason],
-        f"Sugiere **{suggested}** con una confianza de {origin.score * 100:.0f} %.",
-    ]
-    if case.explanation:
-        lines.append(f"En qué se fijó: {_plain(case.explanation)}")
-    lines.append(f"Modelo: {model}" if case.link is None else f"Modelo: [{model}]({case.link})")
-    return "\n\n".join(lines)
+def _wanted(dataset: rg.Dataset) -> int:
+    """How many answers end a record, as Argilla has it, whatever the dataset's name says."""
+    distribution = dataset.api_model().distribution
+    return 1 if distribution is None else int(distribution.min_submitted)
 
 
-def _plain(text: str) -> str:
-    """Keep a text from being read as Markdown or HTML."""
-    return _MARKDOWN.sub(r"\\\1", text)
-
-
-def _queued(record: Mapping[str, Any], names: Mapping[str, str]) -> QueuedCase:
-    name, metadata = str(record["external_id"]), record.get("metadata") or {}
-    case_id = CaseId.parse(name)
-    try:
-        origin = CaseOrigin(
-            source=metadata["source"],
-            day=date.fromisoformat(metadata["day"]),
-            reason=_REASON_OF[metadata["reason"]],
-            suggestion=metadata["suggestion"],
-            score=float(metadata[_SCORE]),
-            model_name=metadata["model"].rpartition("/")[0],
-            model_version=metadata["model"].rpartition("/")[2],
-        )
-        guideline = str(metadata["guideline"])
-    except (KeyError, ValueError) as error:
+def _require_annotator(user: rg.User) -> None:
+    if user.role != _ANNOTATOR:
         msg = (
-            f"record '{name}' in Argilla lost its metadata ({error}); "
-            "delete it there, and the next push adds it anew"
+            f"account '{user.username}' in Argilla is of role {user.role.value}, and reviewers are "
+            f"of role {_ANNOTATOR}; choose another name"
         )
-        raise ForeignCaseError(msg) from error
-    answers = [_answer(response, names) for response in record.get("responses") or []]
-    return QueuedCase(case_id, origin, guideline, tuple(answers))
-
-
-def _answer(response: Mapping[str, Any], names: Mapping[str, str]) -> Answer:
-    values = response.get("values") or {}
-    at = datetime.fromisoformat(response["updated_at"])
-    return Answer(
-        reviewer=names.get(str(response["user_id"]), str(response["user_id"])),
-        status=CaseStatus(response["status"]),
-        label=(values.get(_LABEL) or {}).get("value"),
-        comment=(values.get(_COMMENT) or {}).get("value"),
-        at=at if at.tzinfo is not None else at.replace(tzinfo=UTC),
-    )
+        raise QueueRefusedError(msg)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from labeling.errors import QueueMismatchError
 from labeling.queue import (
@@ -23,9 +23,10 @@ Key = tuple[TenantId, str]
 
 
 class MemoryReviewQueue:
-    """`ReviewQueue` over dictionaries."""
+    """`ReviewQueue` over dictionaries. `now` tells when a case is put."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
         self._specs: dict[Key, QueueSpec] = {}
         self._cases: dict[Key, dict[CaseId, QueuedCase]] = {}
         self.shown: dict[CaseId, ReviewCase] = {}
@@ -44,10 +45,16 @@ class MemoryReviewQueue:
     def put(self, cases: Sequence[ReviewCase], spec: QueueSpec, tenant: TenantContext) -> int:
         """See `ReviewQueue.put`."""
         there = self._cases[tenant.tenant_id, spec.task]
-        require_own(cases, tenant)
+        require_own((case.id for case in cases), tenant)
         new = {case.id: case for case in cases if case.id not in there}
         for case in new.values():
-            there[case.id] = QueuedCase(case.id, case.origin, spec.guideline.version)
+            there[case.id] = QueuedCase(
+                case.id,
+                case.origin,
+                spec.guideline.version,
+                wanted=case.wanted,
+                put_at=self._now(),
+            )
             self.shown[case.id] = case
         return len(new)
 
@@ -56,9 +63,22 @@ class MemoryReviewQueue:
         found = self._cases.get((tenant.tenant_id, task), {})
         return sorted(found.values(), key=lambda case: str(case.id))
 
+    def withdraw(self, case_ids: Collection[CaseId], task: str, tenant: TenantContext) -> int:
+        """See `ReviewQueue.withdraw`."""
+        require_own(case_ids, tenant)
+        there = self._cases.get((tenant.tenant_id, task), {})
+        idle = [name for name in set(case_ids) & there.keys() if not there[name].answers]
+        for name in idle:
+            del there[name]
+        return len(idle)
+
     def enrol(self, reviewer: Reviewer, tenant: TenantContext) -> None:
         """See `ReviewQueue.enrol`."""
         self.reviewers.setdefault(tenant.tenant_id, {})[reviewer.username] = reviewer.password
+
+    def dismiss(self, username: str, tenant: TenantContext) -> None:
+        """See `ReviewQueue.dismiss`."""
+        self.reviewers.get(tenant.tenant_id, {}).pop(username, None)
 
     def answer(
         self,

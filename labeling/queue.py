@@ -7,7 +7,7 @@ one likes. Which cases to put and where answers go is not decided here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -87,7 +87,8 @@ class CaseOrigin:
 class ReviewCase:
     """One ticket for a person. `text` is the citizen's own, masked by whoever puts it here.
 
-    `link` leads to a page about the model's version. `vector` finds similar cases.
+    `link` leads to a page about the model's version. `vector` finds similar cases. `wanted` is how
+    many people are to answer, each without seeing what the others said.
     """
 
     id: CaseId
@@ -98,6 +99,7 @@ class ReviewCase:
     region: str | None = None
     link: str | None = None
     vector: tuple[float, ...] | None = None
+    wanted: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +115,29 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class QueuedCase:
-    """A case as it stands in the queue, with every answer it has."""
+    """A case as it stands in the queue, with every answer it has.
+
+    `put_at` is None where the queue does not know since when it is there.
+    """
 
     id: CaseId
     origin: CaseOrigin
     guideline_version: str
     answers: tuple[Answer, ...] = ()
+    wanted: int = 1
+    put_at: datetime | None = None
 
     @property
     def status(self) -> CaseStatus:
         """How far the case is."""
         order = list(CaseStatus)
         return max((answer.status for answer in self.answers), key=order.index, default=order[0])
+
+    @property
+    def missing(self) -> int:
+        """How many answers are still to be submitted."""
+        given = sum(answer.status is CaseStatus.SUBMITTED for answer in self.answers)
+        return max(0, self.wanted - given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +191,21 @@ class ReviewQueue(Protocol):
         """Return every case, in the order of its name; none where the queue was never opened."""
         ...
 
+    def withdraw(self, case_ids: Collection[CaseId], task: str, tenant: TenantContext) -> int:
+        """Take out the cases that nobody answered yet and return how many.
+
+        A case with any answer stays, a draft or a discard included: what a person did is never
+        undone from here. Names that are not there are passed over; a case that was taken out may be
+        put again. Raises `TenantMismatchError` for a case of another tenant.
+        """
+        ...
+
     def enrol(self, reviewer: Reviewer, tenant: TenantContext) -> None:
         """Let a reviewer into the tenant's queues with that password, and into no other's."""
+        ...
+
+    def dismiss(self, username: str, tenant: TenantContext) -> None:
+        """Let a reviewer into the tenant's queues no longer. What they answered stays."""
         ...
 
 
@@ -201,9 +227,9 @@ def tally(cases: Sequence[QueuedCase]) -> dict[Reason, dict[CaseStatus, int]]:
     return counts
 
 
-def require_own(cases: Sequence[ReviewCase], tenant: TenantContext) -> None:
+def require_own(case_ids: Iterable[CaseId], tenant: TenantContext) -> None:
     """Refuse cases of another tenant. Raises `TenantMismatchError`."""
-    foreign = {case.id.tenant_id for case in cases} - {tenant.tenant_id}
+    foreign = {case_id.tenant_id for case_id in case_ids} - {tenant.tenant_id}
     if foreign:
         msg = f"cases for tenant '{tenant.tenant_id}' carry {sorted(foreign)}"
         raise TenantMismatchError(msg)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
 
 import httpx
@@ -27,7 +27,7 @@ from labeling.queue import (
     verdicts,
 )
 from lakehouse.errors import InputError, ServiceUnavailableError, TenantMismatchError
-from lakehouse.tenancy import TenantContext
+from lakehouse.tenancy import TenantContext, TenantId
 
 TITLES = {"queja": "Queja", "reclamo": "Reclamo"}
 SPEC = QueueSpec("tipo", TITLES, newest("tipo"), dimensions=4)
@@ -35,8 +35,15 @@ ANA = Reviewer("revisor-ana", "una-clave-larga")
 LUIS = Reviewer("revisor-luis", "otra-clave-larga")
 
 
+class NotLetInError(Exception):
+    """The queue takes no answer from this account."""
+
+
 class People(Protocol):
-    """Reviewers at work: how they answer depends on where the queue is."""
+    """Reviewers at work: how they answer depends on where the queue is.
+
+    Raises `NotLetInError` for one who was not let in.
+    """
 
     def answer(
         self, case: CaseId, reviewer: Reviewer, label: str | None, status: CaseStatus
@@ -50,7 +57,9 @@ class Bench:
     norte: TenantContext
     sur: TenantContext
 
-    def case(self, ticket: str, *, tenant: TenantContext | None = None) -> ReviewCase:
+    def case(
+        self, ticket: str, *, tenant: TenantContext | None = None, wanted: int = 1
+    ) -> ReviewCase:
         owner = self.norte if tenant is None else tenant
         origin = CaseOrigin(
             "correo", date(2026, 1, 5), Reason.DOUBT, "queja", 0.41, f"{owner.tenant_id}.tipo", "3"
@@ -63,13 +72,14 @@ class Bench:
             channel="email",
             link="http://127.0.0.1:5000/#/models/x/versions/3",
             vector=(0.1, 0.2, 0.3, 0.4),
+            wanted=wanted,
         )
 
-    def fill(self, *tickets: str) -> list[CaseId]:
+    def fill(self, *tickets: str, wanted: int = 1) -> list[CaseId]:
         self.queue.open(SPEC, self.norte)
         self.queue.enrol(ANA, self.norte)
         self.queue.enrol(LUIS, self.norte)
-        cases = [self.case(ticket) for ticket in tickets]
+        cases = [self.case(ticket, wanted=wanted) for ticket in tickets]
         assert self.queue.put(cases, SPEC, self.norte) == len(tickets)
         return [case.id for case in cases]
 
@@ -81,6 +91,8 @@ class PlayedPeople:
     def answer(
         self, case: CaseId, reviewer: Reviewer, label: str | None, status: CaseStatus
     ) -> None:
+        if reviewer.username not in self._queue.reviewers.get(TenantId(case.tenant_id), {}):
+            raise NotLetInError
         self._minute += 1
         at = datetime(2026, 1, 6, 9, self._minute, tzinfo=UTC)
         self._queue.answer(case, reviewer.username, label, at=at, status=status)
@@ -99,7 +111,8 @@ class BrowserPeople:
         item = {"record_id": self._record(case), "status": status.value, "values": values}
         with httpx.Client(base_url=f"{self._url}/api/v1", headers=self._login(reviewer)) as page:
             done = page.post("/me/responses/bulk", json={"items": [item]}).raise_for_status()
-        assert done.json()["items"][0].get("error") is None
+        if done.json()["items"][0].get("error") is not None:
+            raise NotLetInError
 
     def close(self) -> None:
         self._owner.close()
@@ -113,9 +126,12 @@ class BrowserPeople:
         workspaces = self._get("/me/workspaces")
         workspace = next(w["id"] for w in workspaces if w["name"] == case.tenant_id)
         datasets = self._get("/me/datasets", workspace_id=workspace)
-        dataset = next(d["id"] for d in datasets if d["name"] == case.task)
-        records = self._get(f"/datasets/{dataset}/records", limit=1000)
-        return str(next(r["id"] for r in records if r["external_id"] == str(case)))
+        return next(
+            str(record["id"])
+            for dataset in datasets
+            for record in self._get(f"/datasets/{dataset['id']}/records", limit=1000)
+            if record["external_id"] == str(case)
+        )
 
     def _get(self, path: str, **params: Any) -> list[dict[str, Any]]:
         answer = self._owner.get(f"{self._url}/api/v1{path}", params=params).raise_for_status()
@@ -266,6 +282,91 @@ def test_enrolling_again_sets_the_password(bench: Bench) -> None:
 def test_a_short_password_is_refused() -> None:
     with pytest.raises(InputError, match="shorter than 8"):
         Reviewer("revisor-ana", "corta")
+
+
+def test_a_case_knows_since_when_it_waits(bench: Bench) -> None:
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    bench.fill("t1")
+    (found,) = bench.queue.cases("tipo", bench.norte)
+    assert found.put_at is not None
+    assert before < found.put_at < datetime.now(UTC) + timedelta(minutes=1)
+
+
+def test_a_case_nobody_answered_can_be_taken_out_and_put_again(bench: Bench) -> None:
+    first, second = bench.fill("t1", "t2")
+    assert bench.queue.withdraw([first], "tipo", bench.norte) == 1
+    assert [case.id for case in bench.queue.cases("tipo", bench.norte)] == [second]
+    assert bench.queue.withdraw([first], "tipo", bench.norte) == 0
+    assert bench.queue.put([bench.case("t1")], SPEC, bench.norte) == 1
+
+
+@pytest.mark.parametrize(
+    "status", [CaseStatus.DRAFT, CaseStatus.DISCARDED, CaseStatus.SUBMITTED], ids=str
+)
+def test_a_case_with_any_answer_is_never_taken_out(bench: Bench, status: CaseStatus) -> None:
+    (case_id,) = bench.fill("t1")
+    bench.people.answer(case_id, ANA, "reclamo", status)
+    before = bench.queue.cases("tipo", bench.norte)
+    assert bench.queue.withdraw([case_id], "tipo", bench.norte) == 0
+    assert bench.queue.cases("tipo", bench.norte) == before
+
+
+def test_taking_out_a_case_of_another_tenant_is_refused(bench: Bench) -> None:
+    (case_id,) = bench.fill("t1")
+    with pytest.raises(TenantMismatchError, match=bench.norte.tenant_id):
+        bench.queue.withdraw([case_id], "tipo", bench.sur)
+    assert len(bench.queue.cases("tipo", bench.norte)) == 1
+
+
+def test_nothing_is_taken_out_of_a_queue_that_was_never_opened(bench: Bench) -> None:
+    assert bench.queue.withdraw([bench.case("t1").id], "tipo", bench.norte) == 0
+
+
+def test_a_case_for_two_people_wants_a_second_answer(bench: Bench) -> None:
+    (alone,) = bench.fill("t1")
+    (shared,) = bench.fill("t2", wanted=2)
+    bench.people.answer(alone, ANA, "reclamo", CaseStatus.SUBMITTED)
+    bench.people.answer(shared, ANA, "reclamo", CaseStatus.SUBMITTED)
+    first, second = bench.queue.cases("tipo", bench.norte)
+    assert (first.wanted, first.missing) == (1, 0)
+    assert (second.wanted, second.missing) == (2, 1)
+    bench.people.answer(shared, LUIS, "queja", CaseStatus.SUBMITTED)
+    assert [case.missing for case in bench.queue.cases("tipo", bench.norte)] == [0, 0]
+
+
+def test_a_case_stays_where_it_is_when_more_people_are_to_answer_it(bench: Bench) -> None:
+    bench.fill("t1")
+    assert bench.queue.put([bench.case("t1", wanted=2)], SPEC, bench.norte) == 0
+    assert [case.wanted for case in bench.queue.cases("tipo", bench.norte)] == [1]
+
+
+def test_a_reviewer_who_is_dismissed_answers_no_more_and_what_they_said_stays(
+    bench: Bench,
+) -> None:
+    first, second = bench.fill("t1", "t2")
+    bench.people.answer(first, ANA, "reclamo", CaseStatus.SUBMITTED)
+    bench.queue.dismiss(ANA.username, bench.norte)
+    with pytest.raises(NotLetInError):
+        bench.people.answer(second, ANA, "queja", CaseStatus.SUBMITTED)
+    bench.people.answer(second, LUIS, "queja", CaseStatus.SUBMITTED)
+    said = {(v.reviewer, v.label) for v in verdicts(bench.queue.cases("tipo", bench.norte))}
+    assert said == {(ANA.username, "reclamo"), (LUIS.username, "queja")}
+
+
+def test_dismissing_one_who_was_never_let_in_changes_nothing(bench: Bench) -> None:
+    bench.queue.dismiss("nadie-aqui", bench.norte)
+    bench.fill("t1")
+    bench.queue.dismiss("nadie-aqui", bench.norte)
+    assert len(bench.queue.cases("tipo", bench.norte)) == 1
+
+
+def test_a_reviewer_of_one_tenant_is_not_let_into_anothers_queue(bench: Bench) -> None:
+    bench.queue.open(SPEC, bench.sur)
+    foreign = bench.case("t1", tenant=bench.sur)
+    bench.queue.put([foreign], SPEC, bench.sur)
+    bench.queue.enrol(ANA, bench.norte)
+    with pytest.raises(NotLetInError):
+        bench.people.answer(foreign.id, ANA, "queja", CaseStatus.SUBMITTED)
 
 
 @pytest.mark.service

@@ -15,7 +15,7 @@ import pytest
 from labeling.argilla_queue import ArgillaQueue
 from labeling.errors import ForeignCaseError, QueueRefusedError
 from labeling.guidelines import Guideline, newest
-from labeling.queue import CaseId, CaseOrigin, QueueSpec, Reason, ReviewCase
+from labeling.queue import CaseId, CaseOrigin, QueueSpec, Reason, ReviewCase, Reviewer
 from lakehouse.errors import ConfigurationError
 from lakehouse.tenancy import TenantContext
 
@@ -154,6 +154,69 @@ def test_a_queue_whose_making_was_cut_short_is_made_again(
     assert draft["status"] == "draft"
     assert dataset(api, queue.open(SPEC, norte)) != draft["id"]
     assert queue.put([case(norte)], SPEC, norte) == 1
+
+
+def test_a_dataset_that_was_deleted_is_made_anew(
+    queue: ArgillaQueue, api: httpx.Client, norte: TenantContext
+) -> None:
+    first = dataset(api, queue.open(SPEC, norte))
+    queue.put([case(norte)], SPEC, norte)
+    api.delete(f"/datasets/{first}").raise_for_status()
+    assert queue.cases("tipo", norte) == []
+    assert dataset(api, queue.open(SPEC, norte)) != first
+    assert queue.put([case(norte)], SPEC, norte) == 1
+
+
+def test_a_full_dataset_is_followed_by_the_next_and_all_are_read(
+    plata_services: Any, api: httpx.Client, norte: TenantContext
+) -> None:
+    small = ArgillaQueue(plata_services.argilla_url, plata_services.argilla_api_key, dataset_size=2)
+    first = dataset(api, small.open(SPEC, norte))
+    tickets = [case(norte, id=_id(norte, f"t{n}")) for n in range(5)]
+    assert small.put(tickets[:3], SPEC, norte) == 3
+    assert small.put(tickets, SPEC, norte) == 2
+    assert dataset(api, small.open(SPEC, norte)) != first
+    assert held(api, norte) == {"tipo": (2, 1), "tipo.2": (2, 1), "tipo.3": (1, 1)}
+    assert [found.id for found in small.cases("tipo", norte)] == [made.id for made in tickets]
+    assert small.withdraw([tickets[0].id, tickets[4].id], "tipo", norte) == 2
+    assert small.put([case(norte, id=_id(norte, "t9"))], SPEC, norte) == 1
+    assert held(api, norte) == {"tipo": (1, 1), "tipo.2": (2, 1), "tipo.3": (1, 1)}
+    small.close()
+
+
+def test_cases_for_two_people_have_a_dataset_that_asks_two(
+    queue: ArgillaQueue, api: httpx.Client, norte: TenantContext
+) -> None:
+    identifier = dataset(api, queue.open(SPEC, norte))
+    both = [case(norte), case(norte, id=_id(norte, "t2"), wanted=2)]
+    assert queue.put(both, SPEC, norte) == 2
+    assert dataset(api, queue.open(SPEC, norte)) == identifier
+    assert held(api, norte) == {"tipo": (1, 1), "tipo (2 personas)": (1, 2)}
+
+
+def held(api: httpx.Client, tenant: TenantContext) -> dict[str, tuple[int, int]]:
+    """Count records by dataset, with the answers each wants."""
+    workspaces = api.get("/me/workspaces").raise_for_status().json()["items"]
+    workspace = next(w["id"] for w in workspaces if w["name"] == tenant.tenant_id)
+    listed = api.get("/me/datasets", params={"workspace_id": workspace}).raise_for_status()
+    return {
+        found["name"]: (
+            api.get(f"/datasets/{found['id']}/records").json()["total"],
+            found["distribution"]["min_submitted"],
+        )
+        for found in listed.json()["items"]
+    }
+
+
+def test_an_account_that_may_do_more_than_annotate_is_left_alone(
+    queue: ArgillaQueue, api: httpx.Client, norte: TenantContext
+) -> None:
+    name = f"jefa-{norte.tenant_id}"
+    known = {"username": name, "first_name": "Jefa", "role": "admin", "password": "su-clave-propia"}
+    made = api.post("/users", json=known).raise_for_status().json()
+    with pytest.raises(QueueRefusedError, match=r"of role admin.*choose another name"):
+        queue.enrol(Reviewer(name, "una-clave-larga"), norte)
+    assert made["role"] == "admin"
 
 
 def test_a_record_somebody_else_put_there_is_named(
