@@ -21,6 +21,7 @@ from contracts.tables import (
     STATUS_FLOW,
     TICKETS_SNAPSHOT,
 )
+from labeling.ledger import standing
 from lakehouse.control.runs import QualityResult
 from pipelines.gold import Figures
 from pipelines.gold_view import SilverView, newest_champions
@@ -44,8 +45,10 @@ def check_gold(figures: Figures, view: SilverView) -> list[QualityResult]:
     said = answers.select("ticket_id", "task").join(
         view.tickets.select("ticket_id"), on="ticket_id", how="semi"
     )
-    spoken = view.labels.select("ticket_id", "task").join(
-        view.tickets.select("ticket_id"), on="ticket_id", how="semi"
+    spoken = (
+        standing(view.labels)
+        .select("ticket_id", "task")
+        .join(view.tickets.select("ticket_id"), on="ticket_id", how="semi")
     )
     to_people = answers.filter(pl.col("decision").is_in(_UNDECIDED)).height
     return [

@@ -1,7 +1,7 @@
 """What Gold counts from: Silver at exact versions, made ready once for every table.
 
-The type of a ticket is what a person said, else what the champion answered, else what the channel
-declared; the newest answer counts.
+The type of a ticket is what people said, else what the champion answered, else what the channel
+declared. Of people's words the label that stands counts, of the champion's answers the newest.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from contracts.contract import Contract
 from contracts.tables import CLASSIFICATIONS, LABELS, MESSAGES, STATUS_EVENTS, TICKETS
+from labeling.ledger import standing
 from lakehouse.data.tables import TableStore
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
@@ -24,6 +25,7 @@ from pipelines.business_time import DAY, BusinessCalendar
 from pipelines.sequences import in_sequence
 from pipelines.sla_clock import calendar_for, read_clocks
 from pipelines.sla_terms import DEFAULT_TERMS, SlaTerms
+from pipelines.standing_labels import label_facts
 
 TYPE_TASK = "tipo"
 PRIORITY_TASK = "prioridad"
@@ -94,7 +96,16 @@ SILVER_COLUMNS = {
         "inference_timestamp",
         "run_id",
     ],
-    LABELS: ["label_id", "ticket_id", "task", "label", "responded_at"],
+    LABELS: [
+        "label_id",
+        "ticket_id",
+        "task",
+        "label",
+        "reviewer",
+        "responded_at",
+        "fact",
+        "observed_at",
+    ],
 }
 """What a `SilverView` holds of each table."""
 
@@ -127,6 +138,8 @@ def silver_at(
         if version is None:
             return _frame(contract, None)
         columns = SILVER_COLUMNS[contract]
+        if contract == LABELS:
+            return label_facts(tenant, store, at=version).select(columns)
         return _frame(contract, store.scan(contract.table, tenant, at=version, columns=columns))
 
     happened = frame(TICKETS), frame(MESSAGES), frame(STATUS_EVENTS)
@@ -153,8 +166,8 @@ def _frame(contract: Contract, rows: pa.Table | None) -> pl.DataFrame:
 class Counting:
     """One view of Silver made ready to count.
 
-    `answers` are the champions' newest, `labels` people's newest, `typed` the tickets with the type
-    and the priority that count. What only some tables need is made when the first of them asks.
+    `answers` are the champions' newest, `labels` what stands of people's, `typed` the tickets with
+    the type and the priority that count. What only some tables need is made when the first asks.
     """
 
     view: SilverView
@@ -165,7 +178,7 @@ class Counting:
     @classmethod
     def of(cls, view: SilverView) -> Counting:
         """Decide once what every table counts with."""
-        labels = newest_labels(view.labels)
+        labels = standing(view.labels).select("label_id", "ticket_id", "task", "label")
         answers = newest_champions(view.classifications)
         return cls(view, answers, labels, with_type(view.tickets, answers, labels))
 
@@ -216,15 +229,6 @@ def newest_champions(classifications: pl.DataFrame) -> pl.DataFrame:
         classifications.filter(pl.col("tier") == CHAMPION)
         .sort("inference_timestamp", "run_id")
         .unique(["ticket_id", "task"], keep="last", maintain_order=True)
-    )
-
-
-def newest_labels(labels: pl.DataFrame) -> pl.DataFrame:
-    """Keep, of each ticket and task, what was answered last."""
-    return (
-        labels.sort("responded_at", "label_id")
-        .unique(["ticket_id", "task"], keep="last", maintain_order=True)
-        .select("label_id", "ticket_id", "task", "label")
     )
 
 

@@ -21,6 +21,7 @@ from models.splitting import first_of_each
 from models.task import Task
 from pipelines.answered import asked_text, first_words
 from pipelines.labelled_texts import LabelsFile, read_labels
+from pipelines.standing_labels import standing_labels
 
 HELD_OUT = "held-out"
 REASONS = ("audit", "doubt")
@@ -79,9 +80,9 @@ def from_file(file: LabelsFile, task: Task) -> JudgedTexts:
 def from_people(task: Task, tenant: TenantContext, store: TableStore) -> Iterator[JudgedTexts]:
     """Yield what people answered about tickets, the audited and the doubtful apart.
 
-    The newest answer about a ticket counts.
+    The label that stands of a ticket counts.
     """
-    answers = _newest_labels(task, tenant, store)
+    answers = pl.DataFrame(pl.from_arrow(standing_labels(task.name, tenant, store)))
     asked = first_words(answers["ticket_id"].to_arrow(), tenant, store)
     texts = pl.DataFrame(
         {"ticket_id": asked["ticket_id"].to_pylist(), "asked": _asked(asked, task)},
@@ -116,18 +117,6 @@ def _of_people(reason: str, rows: pl.DataFrame, task: Task) -> JudgedTexts:
             "unknown_label": len(rows) - len(known),
             "repeated": len(known) - len(kept),
         },
-    )
-
-
-def _newest_labels(task: Task, tenant: TenantContext, store: TableStore) -> pl.DataFrame:
-    columns = ["label_id", "ticket_id", "task", "label", "reason", "day", "responded_at"]
-    found = store.scan(LABELS.table, tenant, columns=columns)
-    rows = pl.DataFrame(pl.from_arrow(LABELS.empty().select(columns) if found is None else found))
-    return (
-        rows.filter(task=task.name)
-        .sort("responded_at", "label_id")
-        .unique("ticket_id", keep="last")
-        .sort("ticket_id")
     )
 
 

@@ -15,7 +15,8 @@ import msgspec
 import polars as pl
 
 from contracts.contract import Contract
-from contracts.tables import CLASSIFICATIONS, CLASSIFICATIONS_SHADOW, LABELS
+from contracts.tables import CLASSIFICATIONS, CLASSIFICATIONS_SHADOW
+from labeling.ledger import standing
 from lakehouse.control.llm_ledger import LlmLedger, Spending
 from lakehouse.control.runs import RunLog, RunStatus
 from lakehouse.data.tables import TableStore
@@ -29,7 +30,7 @@ from models.routing import Decision
 from pipelines.answer_diff import TaskDiff, diff_answers
 from pipelines.answered import CHAMPION, first_words
 from pipelines.enrich import decided
-from pipelines.gold_view import newest_labels
+from pipelines.standing_labels import label_facts
 from registry.bundle_log import BundleLog
 from registry.bundles import Bundle
 from registry.challenges import Experiment, ExperimentLog, Mode
@@ -156,7 +157,7 @@ def report_experiment(
         old = own.filter(pl.col("bundle_id") != challenger.bundle_id)
         new = own.filter(bundle_id=challenger.bundle_id)
     diffs = _diffs(old, new, tenant, ports.store) if experiment.mode is Mode.SHADOW else {}
-    labels = newest_labels(_labels(tenant, ports.store))
+    labels = standing(label_facts(tenant, ports.store))
     champions = tuple(sorted(set(planned.values())))
     took = _took(experiment, tenant, ports.experiments)
     tasks = tuple(
@@ -197,14 +198,6 @@ def _read(
         parts += [] if rows is None else [rows.select(columns)]
     frames = [pl.from_arrow(part) for part in parts]
     return pl.concat(frame for frame in frames if isinstance(frame, pl.DataFrame))
-
-
-def _labels(tenant: TenantContext, store: TableStore) -> pl.DataFrame:
-    columns = ["label_id", "ticket_id", "task", "label", "responded_at"]
-    rows = store.scan(LABELS.table, tenant, columns=columns)
-    frame = pl.from_arrow((LABELS.empty() if rows is None else rows).select(columns))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
 
 
 def _as_routed(aside: pl.DataFrame, challenger: Bundle) -> pl.DataFrame:

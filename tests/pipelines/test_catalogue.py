@@ -92,7 +92,7 @@ def test_what_was_written_outside_a_run_is_there_after_a_refresh(
 
 
 def one_label(run: RunContext) -> pa.Table:
-    words = dict.fromkeys(LABELS.schema.names, "x")
+    words = {field.name: "x" for field in LABELS.schema if not field.nullable}
     row = {
         **words,
         "tenant_id": run.tenant.tenant_id,

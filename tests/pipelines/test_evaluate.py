@@ -176,7 +176,8 @@ class House:
         rows = [
             dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)
         ]
-        known = [{f.name: row.get(f.name, _any(f.type)) for f in contract.schema} for row in rows]
+        filled = {f.name: None if f.nullable else _any(f.type) for f in contract.schema}
+        known = [{**filled, **row} for row in rows]
         table = pa.Table.from_pylist(known, schema=contract.schema)
         self.store.append(contract.table, contract.enforce(table), run)
 
