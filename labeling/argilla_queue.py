@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -28,6 +29,7 @@ from labeling.argilla_records import (
     WHY,
     as_queued,
     as_record,
+    moment,
 )
 from labeling.errors import QueueMismatchError, QueueRefusedError
 from labeling.queue import CaseId, QueuedCase, QueueSpec, ReviewCase, Reviewer, require_own
@@ -155,6 +157,12 @@ class ArgillaQueue:
             user = self._user(username)
             if user is not None:
                 user.remove_from_workspace(workspace)
+
+    def accounts(self, tenant: TenantContext) -> Mapping[str, datetime]:
+        """List all accounts of the server; see `ReviewQueue.accounts`."""
+        with self._talking():
+            users = self._send("GET", "/api/v1/users")["items"]
+        return {user["username"]: moment(user["inserted_at"]) for user in users}
 
     def close(self) -> None:
         """Hang up, where anything was ever asked."""

@@ -27,11 +27,12 @@ LABEL, COMMENT = "label", "comment"
 VECTOR = "meaning"
 _UNKNOWN = "sin dato"
 
-_REASONS = {Reason.DOUBT: "duda", Reason.AUDIT: "auditoría"}
+_REASONS = {Reason.DOUBT: "duda", Reason.AUDIT: "auditoría", Reason.DISPUTE: "disputa"}
 _REASON_OF = {word: reason for reason, word in _REASONS.items()}
 _WHY_HERE = {
     Reason.DOUBT: "**Duda.** El modelo no está seguro de su respuesta.",
     Reason.AUDIT: "**Auditoría.** El caso se sorteó al azar, para medir cuánto acierta el modelo.",
+    Reason.DISPUTE: "**Disputa.** Quienes lo revisaron no coincidieron; lo que respondas decide.",
 }
 METADATA = {
     "reason": "Motivo",
@@ -92,7 +93,8 @@ def _why(case: ReviewCase, spec: QueueSpec) -> str:
         f"Sugiere **{suggested}** con una confianza de {origin.score * 100:.0f} %.",
     ]
     if case.explanation:
-        lines.append(f"En qué se fijó: {_plain(case.explanation)}")
+        told = "Respondieron" if origin.reason is Reason.DISPUTE else "En qué se fijó"
+        lines.append(f"{told}: {_plain(case.explanation)}")
     lines.append(f"Modelo: {model}" if case.link is None else f"Modelo: [{model}]({case.link})")
     return "\n\n".join(lines)
 
@@ -124,7 +126,7 @@ def as_queued(record: Mapping[str, Any], names: Mapping[str, str], wanted: int) 
         )
         raise ForeignCaseError(msg) from error
     answers = [_answer(response, names) for response in record.get("responses") or []]
-    put_at = _moment(record["inserted_at"])
+    put_at = moment(record["inserted_at"])
     return QueuedCase(case_id, origin, guideline, tuple(answers), wanted=wanted, put_at=put_at)
 
 
@@ -135,11 +137,11 @@ def _answer(response: Mapping[str, Any], names: Mapping[str, str]) -> Answer:
         status=CaseStatus(response["status"]),
         label=(values.get(LABEL) or {}).get("value"),
         comment=(values.get(COMMENT) or {}).get("value"),
-        at=_moment(response["updated_at"]),
+        at=moment(response["updated_at"]),
     )
 
 
-def _moment(written: str) -> datetime:
+def moment(written: str) -> datetime:
     """Read a time; Argilla writes UTC and does not say so."""
     at = datetime.fromisoformat(written)
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -31,6 +31,7 @@ class MemoryReviewQueue:
         self._cases: dict[Key, dict[CaseId, QueuedCase]] = {}
         self.shown: dict[CaseId, ReviewCase] = {}
         self.reviewers: dict[TenantId, dict[str, str]] = {}
+        self._since: dict[str, datetime] = {}
 
     def open(self, spec: QueueSpec, tenant: TenantContext) -> str:
         """See `ReviewQueue.open`."""
@@ -75,10 +76,15 @@ class MemoryReviewQueue:
     def enrol(self, reviewer: Reviewer, tenant: TenantContext) -> None:
         """See `ReviewQueue.enrol`."""
         self.reviewers.setdefault(tenant.tenant_id, {})[reviewer.username] = reviewer.password
+        self._since.setdefault(reviewer.username, self._now())
 
     def dismiss(self, username: str, tenant: TenantContext) -> None:
         """See `ReviewQueue.dismiss`."""
         self.reviewers.get(tenant.tenant_id, {}).pop(username, None)
+
+    def accounts(self, tenant: TenantContext) -> Mapping[str, datetime]:
+        """See `ReviewQueue.accounts`."""
+        return dict(self._since)
 
     def answer(
         self,
@@ -90,7 +96,26 @@ class MemoryReviewQueue:
         status: CaseStatus = CaseStatus.SUBMITTED,
     ) -> None:
         """Play a reviewer, whose new answer takes the place of the one before."""
+        self._since[reviewer] = min(self._since.get(reviewer, at), at)
         there = self._cases[TenantId(case_id.tenant_id), case_id.task]
         case = there[case_id]
         others = tuple(answer for answer in case.answers if answer.reviewer != reviewer)
         there[case_id] = replace(case, answers=(*others, Answer(reviewer, status, label, None, at)))
+
+    def take_back(self, case_id: CaseId, reviewer: str) -> None:
+        """Play a reviewer who deletes an answer."""
+        there = self._cases[TenantId(case_id.tenant_id), case_id.task]
+        case = there[case_id]
+        left = tuple(answer for answer in case.answers if answer.reviewer != reviewer)
+        there[case_id] = replace(case, answers=left)
+
+    def remove_account(self, reviewer: str) -> None:
+        """Play an owner who deletes an account, whose answers go with it."""
+        del self._since[reviewer]
+        for cases in self._cases.values():
+            for case_id in cases:
+                self.take_back(case_id, reviewer)
+
+    def lose(self, task: str, tenant: TenantContext) -> None:
+        """Play an owner who deletes a queue with all that is in it."""
+        del self._cases[tenant.tenant_id, task]

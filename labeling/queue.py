@@ -7,7 +7,7 @@ one likes. Which cases to put and where answers go is not decided here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -20,10 +20,14 @@ from lakehouse.tenancy import TenantContext
 
 
 class Reason(StrEnum):
-    """Why a ticket is with a person: the model doubts, or the ticket was drawn to check it."""
+    """Why a ticket is with a person: doubt of the model, the draw of the audit, or a dispute.
+
+    A dispute is between people: they answered the ticket differently.
+    """
 
     DOUBT = "doubt"
     AUDIT = "audit"
+    DISPUTE = "dispute"
 
 
 class CaseStatus(StrEnum):
@@ -206,6 +210,14 @@ class ReviewQueue(Protocol):
 
     def dismiss(self, username: str, tenant: TenantContext) -> None:
         """Let a reviewer into the tenant's queues no longer. What they answered stays."""
+        ...
+
+    def accounts(self, tenant: TenantContext) -> Mapping[str, datetime]:
+        """Return since when everybody has an account whose answers the tenant's queues can hold.
+
+        Where an account goes, its answers may go with it: nobody took those back. So it is with an
+        answer older than its account, which was given from an earlier one of that name.
+        """
         ...
 
 

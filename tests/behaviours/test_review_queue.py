@@ -243,6 +243,15 @@ def test_a_tenant_sees_its_own_queue_only(bench: Bench) -> None:
     assert bench.queue.cases("tipo", bench.sur) == []
 
 
+def test_an_account_is_older_than_its_answers(bench: Bench) -> None:
+    (case_id,) = bench.fill("t1")
+    bench.people.answer(case_id, ANA, "reclamo", CaseStatus.SUBMITTED)
+    (verdict,) = verdicts(bench.queue.cases("tipo", bench.norte))
+    since = bench.queue.accounts(bench.norte)
+    assert since[ANA.username] <= verdict.at
+    assert "nadie" not in since
+
+
 def test_a_case_of_another_tenant_is_refused(bench: Bench) -> None:
     bench.queue.open(SPEC, bench.norte)
     foreign = bench.case("t1", tenant=bench.sur)
