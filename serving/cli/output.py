@@ -14,10 +14,12 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def console() -> Console:
-    """Return the console for people's eyes; wide enough for tables when piped."""
-    if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, width=WIDTH_WITHOUT_TERMINAL)
+    """Return the console for people's eyes; wide enough for tables when piped.
+
+    Brackets are printed as they are: a masked text holds '[número]', which is no markup of ours.
+    """
+    width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
+    return Console(highlight=False, markup=False, width=width)
 
 
 def emit(value: Any, *, as_json: bool, table: Callable[[], RenderableType]) -> None:

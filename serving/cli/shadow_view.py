@@ -58,14 +58,15 @@ def report_drawn(report: ExperimentReport) -> RenderableType:
     ]
     columns = ["task", "side", "bundle", "answers", "right, of those audited", "ms an answer"]
     drawn: list[RenderableType] = [grid(title, columns, rows)]
-    drawn += [_agreed(task) for task in report.tasks]
+    drawn += [agreement_said(task) for task in report.tasks]
     drawn += [_flips(task) for task in report.tasks if task.diff is not None and task.diff.flips]
     if report.tokens:
         drawn.append(_tokens(report))
     return Group(*drawn)
 
 
-def _agreed(task: TaskReport) -> str:
+def agreement_said(task: TaskReport) -> str:
+    """Say how often both agree and who alone was right; of an A/B test, what each said."""
     if task.agreement is None or task.paired is None:
         own = ((task.champion, "champion"), (task.challenger, "challenger"))
         said = "; ".join(
@@ -74,6 +75,9 @@ def _agreed(task: TaskReport) -> str:
         )
         return f"{task.task}: {said}"
     both = task.paired
+    if not both.tickets:
+        agreed = _share(task.agreement)
+        return f"{task.task}: they agree on {agreed}; no person has judged one of them yet"
     return (
         f"{task.task}: they agree on {_share(task.agreement)}; of {both.tickets} audited tickets "
         f"{both.only_challenger} only the challenger has right, {both.only_champion} only the "

@@ -46,7 +46,8 @@ class StageView:
         stage = Done(title, work.result, time.perf_counter() - began)
         self.done.append(stage)
         self._console.print(
-            f"[green]✓[/] {stage.title}  [dim]{stage.result} ({stage.seconds:.1f} s)[/]"
+            f"[green]✓[/] {stage.title}  [dim]{stage.result} ({stage.seconds:.1f} s)[/]",
+            markup=True,
         )
 
     @contextmanager

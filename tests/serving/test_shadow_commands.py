@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,11 +23,13 @@ from models.routing import RoutingPolicy
 from models.task import Task
 from pipelines import bootstrap
 from pipelines.promotion import PromotionPorts
+from pipelines.shadow_report import Paired, Share, SideReport, TaskReport
 from registry.bundle_log import BundleLog
 from registry.bundles import Bundle, TaskPins
 from registry.memory import MemoryRegistry
 from registry.refs import ModelRef, PromptRef
 from serving.cli.shadow import app
+from serving.cli.shadow_view import agreement_said
 
 
 def bundle(accept_at: float) -> Bundle:
@@ -92,3 +95,13 @@ def test_what_is_no_mode_or_no_share_is_refused(run: Any) -> None:
         run("start", challenger, "--mode", "canary")
     with pytest.raises(InputError, match="no share in a shadow"):
         run("start", challenger, "--share", "0.5")
+
+
+def test_a_chance_is_told_only_where_people_judged() -> None:
+    side = SideReport("bundle-1", 4, {"agua": 4}, Share.counted(0, 0), 0.0, 0)
+    agreed = Share.counted(3, 4)
+    unjudged = TaskReport("tema", side, side, agreed, Paired(0, 0, 0, 1.0), None)
+
+    assert agreement_said(unjudged).endswith("(3 of 4); no person has judged one of them yet")
+    judged = replace(unjudged, paired=Paired(2, 1, 0, 1.0))
+    assert "of 2 audited tickets 1 only the challenger has right" in agreement_said(judged)
