@@ -96,7 +96,17 @@ def _why(case: ReviewCase, spec: QueueSpec) -> str:
         told = "Respondieron" if origin.reason is Reason.DISPUTE else "En qué se fijó"
         lines.append(f"{told}: {_plain(case.explanation)}")
     lines.append(f"Modelo: {model}" if case.link is None else f"Modelo: [{model}]({case.link})")
-    return "\n\n".join(lines)
+    if case.masking is not None:
+        lines.append(f"Datos personales cubiertos (reglas {_plain(case.masking)})")
+    return "\n\n".join([*lines, _provenance(case)])
+
+
+def _provenance(case: ReviewCase) -> str:
+    """Say where the ticket came from, and by which command its whole way is shown."""
+    source, day = _plain(case.origin.source), case.origin.day.isoformat()
+    run = "" if case.run_id is None else f" · corrida {_plain(case.run_id)}"
+    command = f"plata lineage raw {case.id.ticket_id} --tenant {case.id.tenant_id}"
+    return f"Procedencia: {source} · {day}{run} · `{command}`"
 
 
 def _plain(text: str) -> str:

@@ -91,8 +91,9 @@ class CaseOrigin:
 class ReviewCase:
     """One ticket for a person. `text` is the citizen's own, masked by whoever puts it here.
 
-    `link` leads to a page about the model's version. `vector` finds similar cases. `wanted` is how
-    many people are to answer, each without seeing what the others said.
+    `run_id` is the run that answered, `masking` says what was covered. `link` leads to a page about
+    the model's version. `vector` finds similar cases. `wanted` is how many people are to answer,
+    each without seeing what the others said.
     """
 
     id: CaseId
@@ -102,6 +103,8 @@ class ReviewCase:
     channel: str | None = None
     region: str | None = None
     link: str | None = None
+    run_id: str | None = None
+    masking: str | None = None
     vector: tuple[float, ...] | None = None
     wanted: int = 1
 

@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     argilla_api_key: SecretStr | None = None
     argilla_env: Path | None = None
     """Environment of the local Argilla server; `.venv-argilla` beside ours when not given."""
+    argilla_dataset_size: int = Field(default=5_000, ge=1)
+    """Records after which a task's next case goes to another dataset of Argilla."""
     prefect_api_url: str | None = Field(
         default=None,
         validation_alias=AliasChoices(

@@ -23,6 +23,7 @@ from features.index import EmbeddingIndex
 from infra.embedded.endpoints import Endpoints, resolve
 from infra.embedded.layout import ROOT
 from labeling.accounts import ReviewerAccounts
+from labeling.policy import ReviewPolicy
 from labeling.queue import ReviewQueue
 from lakehouse.compute.batches import Cluster
 from lakehouse.compute.memory import reuse_freed_memory
@@ -57,7 +58,7 @@ from pipelines.reproduce import Reproduction, reproduce
 from pipelines.run import RunPorts, Tell, tell_nobody
 from pipelines.run_events import Deferred, RunEvents
 from pipelines.sql import SqlPorts
-from pipelines.tenant_config import CostConfig, price_of, tasks_of
+from pipelines.tenant_config import CostConfig, price_of, review_of, tasks_of
 from registry.bundle_log import BundleLog
 
 if TYPE_CHECKING:  # it takes ten seconds to import
@@ -199,7 +200,11 @@ class Platform:
         """Where doubtful tickets wait for a person."""
         from labeling.argilla_queue import ArgillaQueue
 
-        return ArgillaQueue(self.endpoints.argilla_url, self.endpoints.argilla_api_key)
+        return ArgillaQueue(
+            self.endpoints.argilla_url,
+            self.endpoints.argilla_api_key,
+            dataset_size=self.settings.argilla_dataset_size,
+        )
 
     @cached_property
     def run_ports(self) -> RunPorts:
@@ -307,6 +312,10 @@ class Platform:
     def price(self, tenant: TenantContext) -> CostConfig | None:
         """Return what compute costs the tenant, None where it does not say."""
         return price_of(self.tenants.config(tenant))
+
+    def review_policy(self, tenant: TenantContext) -> ReviewPolicy:
+        """Return how the tenant's cases are reviewed."""
+        return review_of(self.tenants.config(tenant))
 
     def tasks(self, tenant: TenantContext) -> tuple[Task, ...]:
         """Return what the tenant wants of each ticket, by its newest configuration."""

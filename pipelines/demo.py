@@ -165,6 +165,7 @@ class _Act:
             log=platform.runs,
             accounts=platform.reviewers,
             page=mlflow_page(platform.endpoints.mlflow_url),
+            policy=platform.review_policy(self._tenant),
             limit=REVIEW_CASES,
         )
         return ", ".join(f"{p.task}: {p.added} new, {p.chosen} in the queue" for p in pushed)

@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from labeling.accounts import ReviewerAccounts
+from labeling.policy import ReviewPolicy
 from labeling.queue import ReviewQueue
 from lakehouse.control.runs import RunLog
 from lakehouse.data.tables import TableStore
@@ -17,7 +18,15 @@ from models.task import Task
 from pipelines.answer_diff import Flip, TaskDiff
 from pipelines.answered import standing_answers
 from pipelines.diff_pictures import percent
-from pipelines.review import PUSH_KIND, ModelPage, Pushed, enrol, no_page, put_chosen
+from pipelines.review import (
+    DEFAULT_POLICY,
+    PUSH_KIND,
+    ModelPage,
+    Pushed,
+    enrol,
+    no_page,
+    put_chosen,
+)
 from registry.bundles import Bundle
 
 
@@ -33,6 +42,7 @@ def send_flips(
     log: RunLog,
     accounts: ReviewerAccounts,
     page: ModelPage = no_page,
+    policy: ReviewPolicy = DEFAULT_POLICY,
 ) -> list[Pushed]:
     """Put the `count` flips of each task that are most worth a look into its queue.
 
@@ -50,6 +60,7 @@ def send_flips(
                 store=store,
                 queue=queue,
                 page=page,
+                policy=policy,
             )
             for task in tasks
             if wanted.get(task.name)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from math import isnan
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -16,11 +18,13 @@ from contracts.quality import CRITICAL
 from contracts.tables import LABELS
 from labeling.accounts import ReviewerAccounts
 from labeling.guidelines import newest
-from labeling.masking import masked
+from labeling.ledger import standing_answers as standing_said
+from labeling.policy import ReviewPolicy
 from labeling.queue import (
     CaseId,
     CaseOrigin,
     CaseStatus,
+    QueuedCase,
     QueueSpec,
     Reason,
     ReviewCase,
@@ -39,12 +43,15 @@ from lakehouse.tenancy import TenantContext
 from models.routing import Decision
 from models.task import Task
 from pipelines.answered import first_words, standing_answers, vectors_of
+from pipelines.closed_tickets import closed_tickets
 from pipelines.errors import RunFailedError
 from pipelines.quality import audit_rows, require
+from pipelines.standing_labels import label_facts
 
 PUSH_KIND = "review-push"
 PULL_KIND = "review-pull"
 DEFAULT_LIMIT = 100
+DEFAULT_POLICY = ReviewPolicy()
 
 ModelPage = Callable[[str, str], str | None]
 """Where a person reads about a model's version, given name and version."""
@@ -65,12 +72,16 @@ def mlflow_page(mlflow_url: str) -> ModelPage:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push did for one task. `chosen` counts the cases that should be in the queue."""
+    """What a push did for one task. `chosen` counts the cases that should be in the queue.
+
+    `withdrawn` counts those that were taken out, because nobody need answer them any more.
+    """
 
     task: str
     page: str
     chosen: int
     added: int
+    withdrawn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +101,23 @@ class QueueState:
     labels: int
 
 
-def select_cases(answers: pa.Table, *, labelled: AbstractSet[str], limit: int) -> pa.Table:
+def select_cases(
+    answers: pa.Table,
+    *,
+    labelled: AbstractSet[str],
+    closed: Mapping[str, datetime] = MappingProxyType({}),
+    limit: int,
+) -> pa.Table:
     """Choose the tickets people should see: every one the audit drew, then the least certain.
 
     What the model that answered last is unsure of comes before what an older one was: a label helps
-    the model in use. A ticket that has a label already is not asked about. Choosing depends on the
-    rows alone, so that the same tickets are chosen again until they are labelled.
+    the model in use. A ticket that has a label already is not asked about, nor is a doubt whose
+    ticket was closed since the model answered; `closed` says when. Choosing depends on the rows
+    alone, so that the same tickets are chosen again until they are labelled.
     """
     drawn = _drawn(answers)
-    waits = pc.or_(drawn, pc.equal(answers["decision"], Decision.REVIEW.value))
+    doubted = pc.equal(answers["decision"], Decision.REVIEW.value)
+    waits = pc.or_(drawn, pc.and_(doubted, pc.invert(_closed_since(answers, closed))))
     known = pc.is_in(answers["ticket_id"], value_set=pa.array(sorted(labelled), pa.string()))
     asked = pc.and_(waits, pc.invert(known))
     open_ = answers.filter(asked)
@@ -120,6 +139,41 @@ def select_cases(answers: pa.Table, *, labelled: AbstractSet[str], limit: int) -
     return open_.take(order.slice(0, limit))
 
 
+def leaving(
+    waiting: Sequence[QueuedCase], *, labelled: AbstractSet[str], closed: Mapping[str, datetime]
+) -> list[CaseId]:
+    """Choose the cases that nobody need answer any more, of those that nobody answered yet.
+
+    Its ticket has a label, or it was in doubt and its ticket was closed while the case waited. What
+    the audit drew stays, however its ticket fares: a sample of open tickets would not be fair. So
+    does a case whose ticket a newer bundle has answered since, and a dispute, whose ticket has
+    answers by its nature.
+    """
+    return [
+        case.id
+        for case in waiting
+        if not case.answers
+        and case.origin.reason is not Reason.DISPUTE
+        and (case.id.ticket_id in labelled or _given_up(case, closed.get(case.id.ticket_id)))
+    ]
+
+
+def _given_up(case: QueuedCase, closed_at: datetime | None) -> bool:
+    if case.origin.reason is not Reason.DOUBT or closed_at is None or case.put_at is None:
+        return False
+    return closed_at > case.put_at
+
+
+def _closed_since(answers: pa.Table, closed: Mapping[str, datetime]) -> pa.Array:
+    """Say which answers are about a ticket that was closed after them."""
+    asked = zip(
+        answers["ticket_id"].to_pylist(), answers["inference_timestamp"].to_pylist(), strict=True
+    )
+    return pa.array(
+        [closed.get(ticket, answered) > answered for ticket, answered in asked], pa.bool_()
+    )
+
+
 def _drawn(answers: pa.Table) -> pa.ChunkedArray:
     """Say which answers the audit drew; rows from before that was kept say it of the accepted."""
     return pc.fill_null(answers["drawn"], pc.equal(answers["decision"], Decision.AUDIT.value))
@@ -138,15 +192,24 @@ def push(
     store: TableStore,
     queue: ReviewQueue,
     page: ModelPage = no_page,
+    policy: ReviewPolicy = DEFAULT_POLICY,
     limit: int = DEFAULT_LIMIT,
 ) -> Pushed:
     """Fill a task's queue up to `limit` cases without a label; doing it twice adds nothing.
 
-    A ticket that is in the queue stays as it is, whatever newer bundle answered it since.
+    What nobody need answer any more leaves the queue first, see `leaving`. A ticket that is in the
+    queue stays as it is, whatever newer bundle answered it since.
     """
     answers = standing_answers(task.name, tenant, store)
-    chosen = select_cases(answers, labelled=_labelled(task.name, tenant, store), limit=limit)
-    return put_chosen(tenant, task, chosen, store=store, queue=queue, page=page)
+    labelled = _labelled(task.name, tenant, store)
+    waiting = queue.cases(task.name, tenant)
+    known = [*answers["ticket_id"].to_pylist(), *(case.id.ticket_id for case in waiting)]
+    closed = closed_tickets(known, tenant, store)
+    gone = leaving(waiting, labelled=labelled, closed=closed)
+    withdrawn = queue.withdraw(gone, task.name, tenant) if gone else 0
+    chosen = select_cases(answers, labelled=labelled, closed=closed, limit=limit)
+    done = put_chosen(tenant, task, chosen, store=store, queue=queue, page=page, policy=policy)
+    return replace(done, withdrawn=withdrawn)
 
 
 def put_chosen(
@@ -157,6 +220,7 @@ def put_chosen(
     store: TableStore,
     queue: ReviewQueue,
     page: ModelPage = no_page,
+    policy: ReviewPolicy = DEFAULT_POLICY,
 ) -> Pushed:
     """Put answers that were chosen (see `standing_answers` for their columns) into a task's queue.
 
@@ -170,15 +234,35 @@ def put_chosen(
     waiting = {case.id.ticket_id for case in queue.cases(task.name, tenant)}
     fresh = chosen.filter(pc.invert(_one_of(chosen["ticket_id"], waiting)))
     words = first_words(fresh["ticket_id"], tenant, store)
-    cases = _cases(tenant, task, fresh, words, vectors, page)
+    cases = _cases(tenant, task, fresh, words, vectors, page, policy)
     return Pushed(task.name, address, len(chosen), queue.put(cases, spec, tenant))
 
 
 def enrol(tenant: TenantContext, *, queue: ReviewQueue, accounts: ReviewerAccounts) -> Reviewer:
-    """Let the tenant's own reviewer in, and return the account to log in with."""
-    reviewer = accounts.of(tenant)
+    """Let the tenant's reviewers in, and return the first account to log in with."""
+    known = accounts.all(tenant)
+    for reviewer in known:
+        queue.enrol(reviewer, tenant)
+    return known[0]
+
+
+def admit(
+    name: str, tenant: TenantContext, *, queue: ReviewQueue, accounts: ReviewerAccounts
+) -> Reviewer:
+    """Let a person review the tenant's tickets; a queue that is down lets them in with a push."""
+    reviewer = accounts.add(name, tenant)
     queue.enrol(reviewer, tenant)
     return reviewer
+
+
+def dismiss(
+    name: str, tenant: TenantContext, *, queue: ReviewQueue, accounts: ReviewerAccounts
+) -> str:
+    """Let a person review no longer, and return their username; what they answered stays."""
+    username = accounts.find(name, tenant).username
+    queue.dismiss(username, tenant)
+    accounts.remove(name, tenant)
+    return username
 
 
 def push_all(
@@ -190,13 +274,15 @@ def push_all(
     log: RunLog,
     accounts: ReviewerAccounts,
     page: ModelPage = no_page,
+    policy: ReviewPolicy = DEFAULT_POLICY,
     limit: int = DEFAULT_LIMIT,
 ) -> list[Pushed]:
-    """Let the tenant's own reviewer in and fill the queue of every task, one push at a time."""
+    """Let the tenant's reviewers in and fill the queue of every task, one push at a time."""
     with log.exclusive(tenant, PUSH_KIND):
         enrol(tenant, queue=queue, accounts=accounts)
         return [
-            push(tenant, task, store=store, queue=queue, page=page, limit=limit) for task in tasks
+            push(tenant, task, store=store, queue=queue, page=page, policy=policy, limit=limit)
+            for task in tasks
         ]
 
 
@@ -321,13 +407,22 @@ def _cases(
     words: pa.Table,
     vectors: pa.Table,
     page: ModelPage,
+    policy: ReviewPolicy,
 ) -> list[ReviewCase]:
     said = {row["ticket_id"]: row for row in words.to_pylist()}
     near = dict(
         zip(vectors["ticket_id"].to_pylist(), vectors["embedding"].to_pylist(), strict=True)
     )
     return [
-        _case(tenant, task, answer, said[answer["ticket_id"]], near.get(answer["ticket_id"]), page)
+        _case(
+            tenant,
+            task,
+            answer,
+            said[answer["ticket_id"]],
+            near.get(answer["ticket_id"]),
+            page,
+            policy,
+        )
         for answer in answers.set_column(
             answers.schema.get_field_index("drawn"), "drawn", _drawn(answers)
         ).to_pylist()
@@ -342,6 +437,7 @@ def _case(
     said: Mapping[str, Any],
     vector: Sequence[float] | None,
     page: ModelPage,
+    policy: ReviewPolicy,
 ) -> ReviewCase:
     origin = CaseOrigin(
         source=answer["source"],
@@ -355,21 +451,23 @@ def _case(
     parts = [part for part in (said["subject"], said["text"]) if part]
     return ReviewCase(
         id=CaseId(tenant.tenant_id, task.name, answer["ticket_id"], answer["bundle_id"]),
-        text=masked("\n\n".join(parts)),
+        text=policy.masking("\n\n".join(parts)),
         origin=origin,
-        explanation=masked(answer["explanation"] or ""),
+        explanation=policy.masking(answer["explanation"] or ""),
         channel=said["channel"],
         region=said["region"],
         link=page(origin.model_name, origin.model_version),
+        run_id=answer["run_id"],
+        masking=str(policy.masking),
         vector=None if vector is None else tuple(vector),
+        wanted=policy.wanted(answer["ticket_id"], task.name),
     )
 
 
 def _labelled(task: str, tenant: TenantContext, store: TableStore) -> frozenset[str]:
-    rows = store.scan(LABELS.table, tenant, columns=["ticket_id", "task"])
-    if rows is None:
-        return frozenset()
-    return frozenset(rows.filter(pc.equal(rows["task"], task))["ticket_id"].to_pylist())
+    """Return the tickets of which an answer stands, agreed or disputed."""
+    facts = label_facts(tenant, store).filter(task=task)
+    return frozenset(standing_said(facts)["ticket_id"])
 
 
 def _label_ids(tenant: TenantContext, store: TableStore) -> frozenset[str]:

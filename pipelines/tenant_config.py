@@ -21,6 +21,8 @@ from pydantic import (
 
 from contracts.pqrs import EntityKind
 from features.embed import EmbeddingChoice
+from labeling.masking import Masking, Pii
+from labeling.policy import ReviewPolicy
 from lakehouse.control.tenants import TenantConfig
 from lakehouse.data.maintenance import CHECKPOINT_EVERY, TidyPolicy
 from lakehouse.errors import ConfigurationError, InputError
@@ -105,6 +107,14 @@ class UpkeepConfig(_Strict):
     runs_readable_days: int = Field(default=90, ge=1)
 
 
+class ReviewConfig(_Strict):
+    """How cases are reviewed; what is not named keeps its default. `mask` names what is covered."""
+
+    overlap_share: float = Field(default=0.0, ge=0, le=1)
+    overlap_reviewers: int = Field(default=2, ge=2, le=10)
+    mask: tuple[Pii, ...] = tuple(Pii)
+
+
 class TenantConfigFile(_Strict):
     """The whole file. `embedding` is the packaged model where it is left out."""
 
@@ -112,6 +122,7 @@ class TenantConfigFile(_Strict):
     sla: SlaConfig | None = None
     cost: CostConfig | None = None
     upkeep: UpkeepConfig | None = None
+    review: ReviewConfig | None = None
     tasks: dict[str, AnyTask] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -188,6 +199,16 @@ def upkeep_of(config: TenantConfig | None) -> UpkeepPolicy:
         retention=timedelta(days=chosen.retention_days),
     )
     return UpkeepPolicy(tidy, pinned_for=timedelta(days=chosen.runs_readable_days))
+
+
+def review_of(config: TenantConfig | None) -> ReviewPolicy:
+    """Return how the tenant's cases are reviewed: as it says, else as `ReviewPolicy` has it."""
+    chosen = None if config is None else _checked(config.values).review
+    if chosen is None:
+        return ReviewPolicy()
+    return ReviewPolicy(
+        chosen.overlap_share, chosen.overlap_reviewers, Masking(frozenset(chosen.mask))
+    )
 
 
 def price_of(config: TenantConfig | None) -> CostConfig | None:

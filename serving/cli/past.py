@@ -382,6 +382,7 @@ def _sent(platform: Any, tenant: Any, report: Any, new: Any, count: int | None) 
         log=platform.runs,
         accounts=platform.reviewers,
         page=mlflow_page(platform.endpoints.mlflow_url),
+        policy=platform.review_policy(tenant),
     )
     return [{"task": p.task, "chosen": p.chosen, "added": p.added, "page": p.page} for p in done]
 

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from serving.cli import review_accounts
 from serving.cli.output import emit, grid
 
 app = typer.Typer(no_args_is_help=True, help="Send tickets to human review, bring answers back.")
+app.add_typer(review_accounts.app, name="account")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 OfTenant = Annotated[str, typer.Option("--tenant", "-t", help="Whose tickets.")]
@@ -26,41 +28,50 @@ def push(
 ) -> None:
     """Fill the review queues: every audited ticket, then the least certain. Twice adds nothing.
 
+    Cases that nobody need answer any more leave first: a doubt whose ticket was closed, and a
+    ticket that has a label by now.
+
     Example: plata review push --tenant alcaldia-norte --limit 50
     """
-    from labeling.accounts import ReviewerAccounts
     from pipelines.bootstrap import open_platform
     from pipelines.review import mlflow_page, push_all
     from pipelines.selection import named
 
     platform = open_platform()
     context = platform.tenant(tenant)
-    accounts = ReviewerAccounts(platform.home / "reviewers.json")
     done = push_all(
         context,
         named(platform.tasks(context), task),
         store=platform.store,
         queue=platform.queue,
         log=platform.runs,
-        accounts=accounts,
+        accounts=platform.reviewers,
         page=mlflow_page(platform.endpoints.mlflow_url),
+        policy=platform.review_policy(context),
         limit=limit,
     )
-    username = accounts.of(context).username
+    username = platform.reviewers.of(context).username
     emit(
         {
             "tenant": tenant,
             "reviewer": username,
             "tasks": [
-                {"task": p.task, "chosen": p.chosen, "added": p.added, "page": p.page} for p in done
+                {
+                    "task": p.task,
+                    "chosen": p.chosen,
+                    "added": p.added,
+                    "withdrawn": p.withdrawn,
+                    "page": p.page,
+                }
+                for p in done
             ],
         },
         as_json=as_json,
         table=lambda: grid(
             f"{tenant}: casos para revisar (entra como {username}; "
-            f"su clave: plata review account --tenant {tenant})",
-            ["tarea", "en cola", "nuevos", "página"],
-            [[p.task, p.chosen, p.added, p.page] for p in done],
+            f"su clave: plata review account list --tenant {tenant})",
+            ["tarea", "en cola", "nuevos", "retirados", "página"],
+            [[p.task, p.chosen, p.added, p.withdrawn, p.page] for p in done],
         ),
     )
 
@@ -142,28 +153,5 @@ def status(tenant: OfTenant, task: OfTask = None, as_json: AsJson = False) -> No
                 for state in states
                 for reason, counts in state.cases.items()
             ],
-        ),
-    )
-
-
-@app.command()
-def account(tenant: OfTenant, as_json: AsJson = False) -> None:
-    """Show the tenant's reviewer account, to log in to Argilla with.
-
-    Example: plata review account --tenant alcaldia-norte
-    """
-    from labeling.accounts import ReviewerAccounts
-    from pipelines.bootstrap import open_platform
-
-    platform = open_platform()
-    reviewer = ReviewerAccounts(platform.home / "reviewers.json").of(platform.tenant(tenant))
-    page = platform.endpoints.argilla_url
-    emit(
-        {"page": page, "username": reviewer.username, "password": reviewer.password},
-        as_json=as_json,
-        table=lambda: grid(
-            f"{tenant}: cuenta de revisión",
-            ["página", "usuario", "clave"],
-            [[page, reviewer.username, reviewer.password]],
         ),
     )

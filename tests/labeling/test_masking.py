@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labeling.masking import masked
+from labeling.masking import Masking, Pii, masked
 
 CORPUS = Path(__file__).parents[2] / "pipelines" / "corpus" / "pqrs_es.jsonl"
 
@@ -75,3 +75,25 @@ def test_most_of_the_corpus_is_covered(kind: str, share: float) -> None:
             there[secret["tipo"]] += 1
             covered[secret["tipo"]] += secret["texto"] not in seen
     assert covered[kind] / there[kind] >= share
+
+
+@pytest.mark.parametrize("kind", list(Pii))
+def test_a_kind_that_is_not_covered_stays_as_it_was_written(kind: Pii) -> None:
+    written = {
+        Pii.CORREO: "ana.p@example.org",
+        Pii.ENLACE: "https://example.org/7",
+        Pii.DIRECCION: "Cra 27 No. 14-62 apto 301",
+        Pii.TELEFONO: "315 037 6681",
+        Pii.NUMERO: "1.064.437.120",
+        Pii.PLACA: "HVN 663",
+    }
+    text = " y ".join(written.values())
+    others = Masking(frozenset(Pii) - {kind})
+    shown = [written[k] if k is kind else f"[{k.value}]" for k in Pii]
+    assert others(text) == " y ".join(shown)
+    assert kind.value not in str(others)
+
+
+def test_covering_nothing_changes_no_text() -> None:
+    text = "cel 315 037 6681, Calle 32 # 17B-09, ana@example.org"
+    assert Masking(frozenset())(text) == text

@@ -13,9 +13,20 @@ import pyarrow as pa
 import pytest
 
 from contracts.contract import Contract
-from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, LABELS, MESSAGES, MOMENT, TICKETS
+from contracts.pqrs import TicketState
+from contracts.tables import (
+    CLASSIFICATIONS,
+    EMBEDDINGS,
+    LABELS,
+    MESSAGES,
+    MOMENT,
+    STATUS_EVENTS,
+    TICKETS,
+)
 from labeling.accounts import ReviewerAccounts
+from labeling.masking import Masking, Pii
 from labeling.memory import MemoryReviewQueue
+from labeling.policy import ReviewPolicy
 from labeling.queue import (
     CaseId,
     CaseOrigin,
@@ -37,8 +48,10 @@ from models.routing import RoutingPolicy
 from models.task import Task
 from pipelines.errors import RunFailedError
 from pipelines.review import (
+    DEFAULT_POLICY,
     PULL_KIND,
     Pulled,
+    Pushed,
     label_rows,
     mlflow_page,
     pull,
@@ -132,12 +145,26 @@ def test_nothing_answered_gives_nothing_to_choose() -> None:
     assert chosen(answers()) == []
 
 
+def test_a_doubt_whose_ticket_was_closed_since_is_not_asked_but_a_draw_is() -> None:
+    closed = dict.fromkeys(["unsure", "drawn"], MORNING + timedelta(hours=1))
+    assert select_cases(MIXED, labelled=frozenset(), closed=closed, limit=9)[
+        "ticket_id"
+    ].to_pylist() == ["drawn", "lost"]
+
+
+def test_a_ticket_that_was_closed_before_it_was_answered_still_teaches() -> None:
+    closed = {"unsure": MORNING - timedelta(days=30)}
+    found = select_cases(MIXED, labelled=frozenset(), closed=closed, limit=9)
+    assert found["ticket_id"].to_pylist() == ["drawn", "lost", "unsure"]
+
+
 class House:
     """One tenant's Silver and its queue."""
 
     def __init__(self, lake: Path, log: RunLog) -> None:
         self.store = DeltaTableStore(LakeRoot(str(lake)))
-        self.queue = MemoryReviewQueue()
+        self.clock = MORNING + timedelta(minutes=30)
+        self.queue = MemoryReviewQueue(lambda: self.clock)
         self.log = log
 
     def run(self, minutes: int = 0, *, tenant: TenantContext = NORTE) -> RunContext:
@@ -182,9 +209,26 @@ class House:
             inference_timestamp=[run.started_at] * count,
         )
 
+    def move(self, ticket: str, minutes: int, *states: TicketState) -> None:
+        at = [MORNING + timedelta(minutes=minutes, seconds=n) for n, _ in enumerate(states[1:])]
+        self.add(
+            STATUS_EVENTS,
+            self.run(minutes),
+            ticket_id=[ticket] * len(at),
+            event_id=[f"{ticket[-1]}-{moment.isoformat()}" for moment in at],
+            ts=at,
+            status_from=[state.value for state in states[:-1]],
+            status_to=[state.value for state in states[1:]],
+        )
+
     def push(self, *, limit: int = 10, task: Task = TIPO) -> int:
-        page = mlflow_page("http://mlflow")
-        return push(NORTE, task, store=self.store, queue=self.queue, page=page, limit=limit).added
+        return self.pushed(limit=limit, task=task).added
+
+    def pushed(
+        self, *, limit: int = 10, task: Task = TIPO, policy: ReviewPolicy = DEFAULT_POLICY
+    ) -> Pushed:
+        page, store, queue = mlflow_page("http://mlflow"), self.store, self.queue
+        return push(NORTE, task, store=store, queue=queue, page=page, policy=policy, limit=limit)
 
     def waiting(self, task: str = "tipo") -> list[QueuedCase]:
         return self.queue.cases(task, NORTE)
@@ -251,6 +295,7 @@ def test_a_reviewer_sees_words_vector_and_a_way_back_but_no_number(house: House)
     assert case.vector == pytest.approx((0.1, 0.2, 0.3))
     assert (case.region, case.origin.suggestion, case.origin.score) == ("Huila", "queja", 0.4)
     assert case.link == "http://mlflow/#/models/review-norte.tipo/versions/3"
+    assert case.run_id == run.run_id
 
 
 def test_pushing_twice_changes_nothing(filled: House) -> None:
@@ -290,6 +335,72 @@ def test_a_ticket_without_a_text_waits_for_it(filled: House) -> None:
 def test_a_tenant_with_nothing_answered_gets_an_empty_queue(house: House) -> None:
     assert house.push() == 0
     assert house.waiting() == []
+
+
+TO_CLOSED = (
+    TicketState.RECEIVED,
+    TicketState.RADICATED,
+    TicketState.CLASSIFIED,
+    TicketState.ASSIGNED,
+    TicketState.IN_PROGRESS,
+    TicketState.RESPONDED,
+    TicketState.CLOSED,
+)
+
+
+def test_a_doubt_leaves_when_its_ticket_is_closed_and_is_asked_again_when_it_reopens(
+    filled: House,
+) -> None:
+    filled.push()
+    filled.move(T2, 60, *TO_CLOSED)
+    done = filled.pushed()
+    assert (done.withdrawn, done.added, done.chosen) == (1, 0, 2)
+    assert {case.id.ticket_id for case in filled.waiting()} == {T3, T4}
+    assert filled.pushed().withdrawn == 0
+    filled.move(T2, 90, TicketState.CLOSED, TicketState.REOPENED)
+    assert filled.push() == 1
+
+
+def test_a_drawn_case_stays_when_its_ticket_is_closed(filled: House) -> None:
+    filled.push()
+    filled.move(T3, 60, *TO_CLOSED)
+    assert filled.pushed().withdrawn == 0
+    assert T3 in {case.id.ticket_id for case in filled.waiting()}
+
+
+def test_a_case_that_somebody_answered_stays_when_its_ticket_is_closed(filled: House) -> None:
+    filled.push()
+    filled.say(T2, "reclamo", 1)
+    filled.move(T2, 60, *TO_CLOSED)
+    assert filled.pushed().withdrawn == 0
+    assert filled.pull(10).added == {"tipo": 1}
+
+
+def test_a_case_leaves_when_its_ticket_has_a_label_from_elsewhere(filled: House) -> None:
+    filled.push()
+    aside = MemoryReviewQueue()
+    filled.queue, queue = aside, filled.queue
+    filled.push()
+    filled.say(T2, "reclamo", 1)
+    filled.pull(10)
+    filled.queue = queue
+    assert filled.pushed().withdrawn == 1
+    assert {case.id.ticket_id for case in filled.waiting()} == {T3, T4}
+
+
+def test_a_share_of_the_cases_is_put_for_two_people(filled: House) -> None:
+    filled.pushed(policy=ReviewPolicy(overlap_share=1.0))
+    assert [case.wanted for case in filled.waiting()] == [2, 2, 2]
+
+
+def test_a_tenant_decides_what_is_covered(house: House) -> None:
+    run = house.run()
+    house.arrive(T1, run=run, text="Soy ana@example.org, 315 037 6681.")
+    house.answered(run, (T1, "review", 0.4))
+    house.pushed(policy=ReviewPolicy(masking=Masking(frozenset({Pii.CORREO}))))
+    (case,) = house.queue.shown.values()
+    assert case.text == "Mal trato\n\nSoy [correo], 315 037 6681."
+    assert case.masking == "v1: correo"
 
 
 def test_what_was_submitted_becomes_a_label(filled: House) -> None:

@@ -6,12 +6,14 @@ import msgspec
 import pytest
 
 from features.embed import EMBEDDING_MODEL, QUERY_PROMPT, EmbeddingChoice
+from labeling.masking import Masking, Pii
+from labeling.policy import ReviewPolicy
 from lakehouse.control.tenants import TenantConfig
 from lakehouse.data.maintenance import TidyPolicy
 from lakehouse.errors import ConfigurationError
 from lakehouse.tenancy import TenantContext
 from pipelines.sla_terms import SlaTerms
-from pipelines.tenant_config import default_config, tasks_of, terms_of, upkeep_of
+from pipelines.tenant_config import default_config, review_of, tasks_of, terms_of, upkeep_of
 from pipelines.upkeep import UpkeepPolicy
 
 NORTE = TenantContext.parse("norte")
@@ -82,3 +84,24 @@ def test_upkeep_is_as_the_tenant_says_and_else_as_by_default() -> None:
 def test_upkeep_that_would_take_what_readers_need_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match=f"upkeep.{next(iter(wrong))}"):
         upkeep_of(TenantConfig(1, {**default_config(), "upkeep": wrong}))
+
+
+def test_a_tenant_says_how_its_cases_are_reviewed() -> None:
+    said = {"overlap_share": 0.1, "overlap_reviewers": 3, "mask": ["correo", "teléfono"]}
+    masking = Masking(frozenset({Pii.CORREO, Pii.TELEFONO}))
+    found = review_of(TenantConfig(2, {**default_config(), "review": said}))
+    assert found == ReviewPolicy(0.1, 3, masking)
+
+
+def test_one_person_answers_and_everything_is_covered_where_a_tenant_says_nothing() -> None:
+    assert review_of(None) == review_of(TenantConfig(1, default_config())) == ReviewPolicy()
+    partly = {**default_config(), "review": {"overlap_share": 0.1}}
+    assert review_of(TenantConfig(1, partly)) == ReviewPolicy(overlap_share=0.1)
+
+
+@pytest.mark.parametrize(
+    "review", [{"overlap_share": 2}, {"overlap_reviewers": 1}, {"mask": ["nombre"]}, {"maks": []}]
+)
+def test_a_review_that_cannot_be_is_refused(review: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"review\."):
+        review_of(TenantConfig(1, {**default_config(), "review": review}))

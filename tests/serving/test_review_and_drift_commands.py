@@ -113,6 +113,7 @@ def test_a_push_says_what_went_where(plata: Plata, doubtful: Platform) -> None:
         "task": "tipo",
         "chosen": 1,
         "added": 1,
+        "withdrawn": 0,
         "page": "memory://terminal-norte/tipo",
     }
     assert plata("review", "push", "--task", "tipo", "--json")["tasks"][0]["added"] == 0
@@ -139,10 +140,21 @@ def test_the_state_of_the_queue_speaks_spanish_to_people(plata: Plata, doubtful:
 
 
 def test_the_account_of_the_reviewer_is_shown(plata: Plata) -> None:
-    shown = plata("review", "account", "--json")
+    shown = plata("review", "account", "list", "--json")
     assert shown["page"] == "http://argilla"
-    assert shown["username"] == "revisor-terminal-norte"
-    assert shown["password"] in plata("review", "account")
+    (account,) = shown["accounts"]
+    assert account["username"] == "revisor-terminal-norte"
+    assert account["password"] in plata("review", "account", "list")
+
+
+def test_a_person_is_let_in_and_out_again(plata: Plata, platform: Platform) -> None:
+    (ana,) = plata("review", "account", "add", "ana", "--json")["accounts"]
+    queue: Any = platform.queue
+    assert queue.reviewers["terminal-norte"] == {ana["username"]: ana["password"]}
+    assert "ana-terminal-norte" in plata("review", "account", "list")
+    removed = plata("review", "account", "remove", "ana", "--json")
+    assert removed == {"removed": "ana-terminal-norte"}
+    assert queue.reviewers["terminal-norte"] == {}
 
 
 def test_a_task_the_tenant_has_not_is_refused_with_those_it_has(plata: Plata) -> None:
