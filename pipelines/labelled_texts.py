@@ -54,7 +54,7 @@ class LabelledTexts:
 def read_labelled(file: LabelsFile, task: Task) -> LabelledTexts:
     """Read what a model is to be trained on. Raises `InputError` where there is too little."""
     found = read_labels(file, task)
-    _require_enough(found.truth, file, task)
+    require_enough(found.truth, task, f"'{file.path}'")
     return found
 
 
@@ -131,11 +131,13 @@ def _positions(labels: list[str], file: LabelsFile, task: Task) -> NDArray[np.in
     return np.array([known[folded(label)] for label in labels], np.int64)
 
 
-def _require_enough(truth: NDArray[np.int64], file: LabelsFile, task: Task) -> None:
+def require_enough(truth: NDArray[np.int64], task: Task, source: str, remedy: str = "") -> None:
+    """Raise `InputError` unless there are enough texts to train on, of every label too."""
+    after = f"; {remedy}" if remedy else ""
     if len(truth) < FEWEST_ROWS:
         msg = (
-            f"'{file.path}' has {len(truth)} distinct labelled texts, at least {FEWEST_ROWS} are "
-            "needed to train and to measure"
+            f"{source} has {len(truth)} distinct labelled texts, at least {FEWEST_ROWS} are "
+            f"needed to train and to measure{after}"
         )
         raise InputError(msg)
     counts = np.bincount(truth, minlength=len(task.labels))
@@ -146,7 +148,7 @@ def _require_enough(truth: NDArray[np.int64], file: LabelsFile, task: Task) -> N
     ]
     if few:
         msg = (
-            f"'{file.path}' has too few texts of {', '.join(few)}: at least {FEWEST_OF_A_LABEL} "
-            "of every label are needed"
+            f"{source} has too few texts of {', '.join(few)}: at least {FEWEST_OF_A_LABEL} "
+            f"of every label are needed{after}"
         )
         raise InputError(msg)

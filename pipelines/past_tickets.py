@@ -87,13 +87,13 @@ def past_tickets(
     tenant: TenantContext,
     store: TableStore,
     *,
-    where: str | None,
-    engine: QueryEngine,
+    where: str | None = None,
+    engine: QueryEngine | None = None,
 ) -> pl.DataFrame:
     """Return the tickets that had a citizen's text, with what was written first, by day and text.
 
     ticket_id, source, day, subject, channel, region, text and text_sha256. `where` is a condition
-    in SQL over the columns of `silver.tickets`.
+    in SQL over the columns of `silver.tickets`, which `engine` answers.
     """
     tickets = _read(TICKETS, versions, tenant, store, None if where else _TICKET)
     about = (
@@ -102,6 +102,7 @@ def past_tickets(
         .rename({"source_channel": "channel", "geo_region": "region"})
     )
     if where:
+        assert engine is not None
         about = about.filter(pl.col("ticket_id").is_in(_chosen(tickets, where, engine).implode()))
     first = (
         _frame(_read(MESSAGES, versions, tenant, store, _MESSAGE))

@@ -31,14 +31,19 @@ COLUMNS = [
 
 
 def standing_labels(
-    task: str, tenant: TenantContext, store: TableStore, *, as_of: datetime | None = None
+    task: str,
+    tenant: TenantContext,
+    store: TableStore,
+    *,
+    as_of: datetime | None = None,
+    at: int | None = None,
 ) -> pa.Table:
     """Return the label that stands of each ticket, in the order of tickets; see `COLUMNS`.
 
-    `as_of` asks for what was known at that moment. The label is what the `rule` makes of the
-    answers of so many `reviewers`; a ticket they dispute is not there.
+    `as_of` asks for what was known at that moment, `at` for a version of the table. The label is
+    what the `rule` makes of the answers of so many `reviewers`; a ticket they dispute is not there.
     """
-    facts = label_facts(tenant, store).filter(task=task)
+    facts = label_facts(tenant, store, at=at).filter(task=task)
     known = facts if as_of is None else known_at(facts, as_of)
     return _as_arrow(standing(known).select(COLUMNS))
 

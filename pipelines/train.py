@@ -41,7 +41,8 @@ from models.rules import RULES_FILE, default_rules, save_rules
 from models.splitting import held_out
 from models.task import Task
 from models.zero_shot import ZeroShotPrompt, default_prompt
-from pipelines.labelled_texts import LabelledTexts, LabelsFile, read_labelled
+from pipelines.labelled_texts import LabelsFile, read_labelled
+from pipelines.training_set import HELD_OUT_SHARE, TrainingSet
 from registry.errors import UnknownAliasError
 from registry.refs import (
     BASELINE,
@@ -53,7 +54,6 @@ from registry.refs import (
     folder_digest,
 )
 
-HELD_OUT_SHARE = 0.25
 REFERENCE_ROWS = 500
 
 Tell = Callable[[str, int, int], None]
@@ -77,8 +77,7 @@ class TrainingReport:
     beside: Mapping[str, Evaluation]
     trained_on: int
     held_out: int
-    repeated: int
-    blank: int
+    dropped: Mapping[str, int]
 
     @property
     def evaluation(self) -> Evaluation:
@@ -101,12 +100,26 @@ def train(
     measured. Raises `InputError` where the file cannot be used.
     """
     tell("reading the labels", 0, 0)
-    labelled = read_labelled(file, task)
+    given = TrainingSet.of_file(file, read_labelled(file, task), seed=run.seed)
+    return train_on(given, task, run, registry=registry, cluster=cluster, tell=tell)
+
+
+def train_on(
+    given: TrainingSet,
+    task: Task,
+    run: RunContext,
+    *,
+    registry: Registry,
+    cluster: Cluster | None = None,
+    tags: Mapping[str, str] | None = None,
+    tell: Tell = say_nothing,
+) -> TrainingReport:
+    """Train on texts that were told apart already; the version gets these `tags` besides."""
     space = _Space.of(task.embedding, registry)
-    rows = _embedded(labelled, registry, space, cluster, tell)
-    aside = held_out(labelled.texts, labelled.truth, share=HELD_OUT_SHARE, seed=run.seed)
-    part = _Part.of(rows, labelled.truth, aside)
-    models = _fitted(part, task, run, tell)
+    rows = _embedded((*given.texts, *given.reference), registry, space, cluster, tell)
+    part = _Part.of(rows.slice(0, len(given.texts)), given.truth, given.aside)
+    later = rows.slice(len(given.texts)) if given.reference else part.judged
+    models, choice = _candidates(part, given, task, run, tell)
     candidates = {name: _judged(model, part, task) for name, model in models.items()}
     winner = max(candidates, key=lambda name: candidates[name].macro_f1)
     tell("comparing with rules and zero-shot", 0, 0)
@@ -115,28 +128,29 @@ def train(
         winner=winner,
         candidates=candidates,
         beside=_beside(registry, task, part),
-        trained_on=int((~aside).sum()),
-        held_out=int(aside.sum()),
-        repeated=labelled.repeated,
-        blank=labelled.blank,
-        file_name=file.path.name,
-        sha256=labelled.sha256,
-        note=file.note,
+        trained_on=int((~given.aside).sum()),
+        held_out=int(given.aside.sum()),
+        dropped=given.dropped,
+        name=given.name,
+        sha256=given.digest,
+        split=given.split,
+        note=given.note,
         space=space.as_dict(),
         seed=run.seed,
         code_version=run.code_version,
+        origin=given.origin,
+        choice=choice,
     )
     tell("registering the winner", 0, 0)
-    model = _registered(models[winner], account, part, registry)
+    model = _registered(models[winner], account, part, later, tags or {}, registry)
     return TrainingReport(
-        model,
-        winner,
-        candidates,
-        account.beside,
-        account.trained_on,
-        account.held_out,
-        account.repeated,
-        account.blank,
+        model=model,
+        winner=winner,
+        candidates=candidates,
+        beside=account.beside,
+        trained_on=account.trained_on,
+        held_out=account.held_out,
+        dropped=given.dropped,
     )
 
 
@@ -177,13 +191,13 @@ class _Part:
 
 
 def _embedded(
-    labelled: LabelledTexts,
+    texts: tuple[str, ...],
     registry: Registry,
     space: _Space,
     cluster: Cluster | None,
     tell: Tell,
 ) -> pa.Table:
-    total = len(labelled.texts)
+    total = len(texts)
     done = [0]
 
     def progress(rows: int) -> None:
@@ -194,8 +208,30 @@ def _embedded(
         "folder": str(registry.fetch(space.model)),
         "template": registry.template(space.prompt),
     }
-    rows = pa.table({"text": pa.array(labelled.texts, pa.string())})
+    rows = pa.table({"text": pa.array(texts, pa.string())})
     return map_batches(rows, embed_step, arguments, cluster=cluster, progress=progress)
+
+
+def _candidates(
+    part: _Part, given: TrainingSet, task: Task, run: RunContext, tell: Tell
+) -> tuple[dict[str, Classifier], dict[str, float]]:
+    """Fit the models to be judged, and say what each kind reached where one was chosen before."""
+    if not given.choose_apart:
+        return _fitted(part, task, run, tell), {}
+    from models.fitting import fit
+    from models.linear import Features
+
+    texts, truth = part.learned["text"].to_pylist(), part.learned_truth
+    aside = held_out(texts, truth, share=HELD_OUT_SHARE, seed=run.seed)
+    inner = _Part.of(part.learned, truth, aside)
+    choice = {
+        name: _judged(model, inner, task).macro_f1
+        for name, model in _fitted(inner, task, run, tell).items()
+    }
+    winner = Features(max(choice, key=lambda name: choice[name]))
+    tell(f"fitting '{winner.value}' on all there is to learn from", 0, 0)
+    model = fit(part.learned, truth, task.labels, features=winner, seed=run.seed)
+    return {winner.value: model}, choice
 
 
 def _fitted(part: _Part, task: Task, run: RunContext, tell: Tell) -> dict[str, Classifier]:
@@ -234,7 +270,14 @@ def _beside(registry: Registry, task: Task, part: _Part) -> dict[str, Evaluation
     }
 
 
-def _registered(model: Classifier, account: Account, part: _Part, registry: Registry) -> ModelRef:
+def _registered(
+    model: Classifier,
+    account: Account,
+    part: _Part,
+    later: pa.Table,
+    tags: Mapping[str, str],
+    registry: Registry,
+) -> ModelRef:
     from models.artifacts import save_linear
     from models.figures import draw_confusion
     from models.linear import LinearClassifier
@@ -245,7 +288,7 @@ def _registered(model: Classifier, account: Account, part: _Part, registry: Regi
         folder, picture = Path(made) / "model", Path(made) / "confusion.png"
         folder.mkdir()
         save_linear(model, folder, space=account.space)
-        reference = _reference(model, part.judged)
+        reference = _reference(model, later)
         pq.write_table(reference, folder / REFERENCE_FILE, compression="zstd")
         write_learned(folder, part.learned["text"].to_pylist())
         draw_confusion(evaluation, account.task.titles, picture)
@@ -260,7 +303,7 @@ def _registered(model: Classifier, account: Account, part: _Part, registry: Regi
                 parameters=account.parameters(),
                 figures={"confusion.png": picture},
                 data=account.data(),
-                tags=account.tags(),
+                tags={**account.tags(), **tags},
                 inputs=("text", "embedding") if model.features.vectors else ("text",),
                 example=_example(model.features.vectors, part.judged),
                 note=account.headline(),

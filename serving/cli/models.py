@@ -23,7 +23,15 @@ Version = Annotated[str, typer.Argument(help="A number, or an alias such as @cha
 def train(
     tenant: OfTenant,
     task: OfTask,
-    labels: Annotated[Path, typer.Option(help="CSV, JSON lines or Parquet, in UTF-8.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV, JSON lines or Parquet, in UTF-8.")
+    ] = None,
+    from_labels: Annotated[
+        bool, typer.Option("--from-labels", help="Of people's labels in review; --labels adds.")
+    ] = False,
+    as_of: Annotated[
+        str, typer.Option(help="With --from-labels: now, or what was known by a day or moment.")
+    ] = "now",
     text_column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
     label_column: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
     note: Annotated[str, typer.Option(help="What readers of the card must know.")] = "",
@@ -31,28 +39,47 @@ def train(
 ) -> None:
     """Train three candidates, compare them on texts held out, and register the winner.
 
+    Of a file, a share of its texts is held out; of people's labels, the later tickets are.
     The new version has no alias yet: look at it in MLflow, then promote it.
 
-    Example: plata models train --tenant alcaldia-norte --task tipo --labels etiquetas.csv
+    Examples:
+
+    plata models train --tenant alcaldia-norte --task tipo --labels etiquetas.csv
+
+    plata models train --tenant alcaldia-norte --task tipo --from-labels --as-of 2026-02-28
     """
     from datetime import UTC, datetime
 
+    from lakehouse.errors import InputError
     from lakehouse.run import RunContext
     from pipelines.bootstrap import code_version, open_platform
-    from pipelines.labelled_texts import LabelsFile
+    from pipelines.labelled_texts import LabelsFile, read_labelled
+    from pipelines.ledger_texts import Knowledge, read_ledger
     from pipelines.selection import named
-    from pipelines.train import TrainingReport
-    from pipelines.train import train as train_task
+    from pipelines.train import TrainingReport, train_on
+    from pipelines.training_set import TrainingSet
 
+    if labels is None and not from_labels:
+        msg = "nothing to learn from: give --labels FILE, or --from-labels for what people labelled"
+        raise InputError(msg)
+    file = None if labels is None else LabelsFile(labels, text_column, label_column, note)
     platform = open_platform()
     context = platform.tenant(tenant)
     (wanted,) = named(platform.tasks(context), task)
     at = datetime.now(UTC)
+    run = RunContext.begin(context, kind="train", at=at, code_version=code_version())
     with told() as tell:
-        report: TrainingReport = train_task(
-            LabelsFile(labels, text_column, label_column, note),
+        tell("reading the labels", 0, 0)
+        if from_labels:
+            known = Knowledge.at(as_of, context, store=platform.store, log=platform.runs, now=at)
+            given = read_ledger(wanted, context, platform.store, known, file=file).given
+        else:
+            assert file is not None
+            given = TrainingSet.of_file(file, read_labelled(file, wanted), seed=run.seed)
+        report: TrainingReport = train_on(
+            given,
             wanted,
-            RunContext.begin(context, kind="train", at=at, code_version=code_version()),
+            run,
             registry=platform.registry,
             cluster=platform.cluster,
             tell=tell,
@@ -64,8 +91,7 @@ def train(
             "winner": report.winner,
             "trained_on": report.trained_on,
             "held_out": report.held_out,
-            "repeated": report.repeated,
-            "blank": report.blank,
+            **report.dropped,
             "compared": {
                 name: {"accuracy": e.accuracy, "macro_f1": e.macro_f1, "ece": e.ece}
                 for name, e in compared.items()
