@@ -27,12 +27,20 @@ LABEL, COMMENT = "label", "comment"
 VECTOR = "meaning"
 _UNKNOWN = "sin dato"
 
-_REASONS = {Reason.DOUBT: "duda", Reason.AUDIT: "auditoría", Reason.DISPUTE: "disputa"}
+_REASONS = {
+    Reason.DOUBT: "duda",
+    Reason.AUDIT: "auditoría",
+    Reason.DISPUTE: "disputa",
+    Reason.DISAGREEMENT: "desacuerdo",
+    Reason.ACTIVE: "aprendizaje",
+}
 _REASON_OF = {word: reason for reason, word in _REASONS.items()}
 _WHY_HERE = {
     Reason.DOUBT: "**Duda.** El modelo no está seguro de su respuesta.",
     Reason.AUDIT: "**Auditoría.** El caso se sorteó al azar, para medir cuánto acierta el modelo.",
     Reason.DISPUTE: "**Disputa.** Quienes lo revisaron no coincidieron; lo que respondas decide.",
+    Reason.DISAGREEMENT: "**Desacuerdo.** Dos modelos responden distinto.",
+    Reason.ACTIVE: "**Aprendizaje.** Tu respuesta enseña mucho al próximo modelo.",
 }
 METADATA = {
     "reason": "Motivo",

@@ -20,14 +20,18 @@ from lakehouse.tenancy import TenantContext
 
 
 class Reason(StrEnum):
-    """Why a ticket is with a person: doubt of the model, the draw of the audit, or a dispute.
+    """Why a ticket is with a person.
 
-    A dispute is between people: they answered the ticket differently.
+    The model doubts; the ticket was drawn to check the model; people answered it differently;
+    champion and challenger do; or its label would teach the next model most. Only what was drawn is
+    a fair sample.
     """
 
     DOUBT = "doubt"
     AUDIT = "audit"
     DISPUTE = "dispute"
+    DISAGREEMENT = "disagreement"
+    ACTIVE = "active"
 
 
 class CaseStatus(StrEnum):

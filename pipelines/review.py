@@ -225,6 +225,7 @@ def put_chosen(
     """Put answers that were chosen (see `standing_answers` for their columns) into a task's queue.
 
     A ticket that is there stays as it is, and one that has a label already is not asked about.
+    A column `reason`, where there is one, says why the tickets that were not drawn are asked about.
     """
     labelled = pc.invert(_one_of(chosen["ticket_id"], _labelled(task.name, tenant, store)))
     chosen = chosen.filter(labelled)
@@ -442,7 +443,7 @@ def _case(
     origin = CaseOrigin(
         source=answer["source"],
         day=answer["day"],
-        reason=Reason.AUDIT if answer["drawn"] else Reason.DOUBT,
+        reason=_reason(answer),
         suggestion=answer["predicted_label"],
         score=0.0 if isnan(answer["score"]) else answer["score"],
         model_name=answer["model_name"],
@@ -462,6 +463,13 @@ def _case(
         vector=None if vector is None else tuple(vector),
         wanted=policy.wanted(answer["ticket_id"], task.name),
     )
+
+
+def _reason(answer: Mapping[str, Any]) -> Reason:
+    """Say why a ticket is asked about: one that was drawn is audit, whoever else wants it."""
+    if answer["drawn"]:
+        return Reason.AUDIT
+    return Reason(answer.get("reason") or Reason.DOUBT)
 
 
 def _labelled(task: str, tenant: TenantContext, store: TableStore) -> frozenset[str]:

@@ -131,7 +131,13 @@ def status(tenant: OfTenant, task: OfTask = None, as_json: AsJson = False) -> No
     context = platform.tenant(tenant)
     tasks = named(platform.tasks(context), task)
     states = count(context, tasks, store=platform.store, queue=platform.queue)
-    words = {Reason.DOUBT: "duda", Reason.AUDIT: "auditoría", Reason.DISPUTE: "disputa"}
+    words = {
+        Reason.DOUBT: "duda",
+        Reason.AUDIT: "auditoría",
+        Reason.DISPUTE: "disputa",
+        Reason.DISAGREEMENT: "desacuerdo",
+        Reason.ACTIVE: "aprendizaje",
+    }
     columns = ["tarea", "motivo", "pendientes", "borradores", "descartados", "respondidos"]
     emit(
         [
