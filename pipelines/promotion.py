@@ -393,11 +393,14 @@ def roll_back(
 ) -> Bundle:
     """Make an earlier champion the champion again: the one before, or the one named.
 
-    No gate is asked: what ran before may run again. Raises `InputError` where there is none before.
+    No gate is asked: what ran before may run again. One that was killed on its way to MLflow is
+    finished, and goes no step further. Raises `InputError` where there is none before.
     """
     with ports.log.exclusive(tenant, PROMOTION_KIND):
         history = ports.bundles.history(tenant, tenant.tenant_id)
         champions = champions_in(history)
+        if to is None and (begun := _begun_rollback(tenant, history, ports)) is not None:
+            to = begun
         if to is None and len(champions) < 2:
             msg = (
                 f"'{tenant.tenant_id}' has no champion before the one it has; name a bundle with "
@@ -415,6 +418,17 @@ def roll_back(
         check_tasks(bundle, tasks)
         _move(tenant, bundle, decision, ports, on_step)
         return bundle
+
+
+def _begun_rollback(
+    tenant: TenantContext, history: Sequence[Move], ports: PromotionPorts
+) -> str | None:
+    """Return where the newest move went back to, if MLflow does not show it yet."""
+    moves = [move for move in history if move.alias == CHAMPION]
+    if not moves or moves[0].after not in champions_in(moves[1:]):
+        return None
+    bundle = ports.bundles.find(tenant, moves[0].after)
+    return bundle.bundle_id if differences(bundle, ports.registry) else None
 
 
 def champions_in(history: Sequence[Move]) -> list[str]:
