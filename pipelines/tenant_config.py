@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -27,6 +28,7 @@ from lakehouse.control.tenants import TenantConfig
 from lakehouse.data.maintenance import CHECKPOINT_EVERY, TidyPolicy
 from lakehouse.errors import ConfigurationError, InputError
 from lakehouse.tenancy import TenantContext
+from models.gates import GatePolicy, read_policy
 from models.routing import RoutingPolicy
 from models.task import EntityTask, Task
 from pipelines.sla_terms import DEFAULT_DAYS, DEFAULT_TERMS, SlaTerms
@@ -116,14 +118,26 @@ class ReviewConfig(_Strict):
 
 
 class TenantConfigFile(_Strict):
-    """The whole file. `embedding` is the packaged model where it is left out."""
+    """The whole file. `embedding` is the packaged model where it is left out; `gates` holds what a
+    policy file of gates holds.
+    """
 
     embedding: EmbeddingConfig | None = None
     sla: SlaConfig | None = None
     cost: CostConfig | None = None
     upkeep: UpkeepConfig | None = None
     review: ReviewConfig | None = None
+    gates: dict[str, Any] | None = None
     tasks: dict[str, AnyTask] = Field(min_length=1)
+
+    @field_validator("gates")
+    @classmethod
+    def _can_be_asked(cls, values: dict[str, Any] | None) -> dict[str, Any] | None:
+        try:
+            GatePolicy.of({} if values is None else values)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
+        return values
 
     @model_validator(mode="after")
     def _classifies(self) -> TenantConfigFile:
@@ -214,6 +228,19 @@ def review_of(config: TenantConfig | None) -> ReviewPolicy:
 def price_of(config: TenantConfig | None) -> CostConfig | None:
     """Return what compute costs the tenant, None where the configuration gives no price."""
     return None if config is None else _checked(config.values).cost
+
+
+def gates_of(config: TenantConfig | None) -> GatePolicy:
+    """Return what a promotion must show: what the tenant asks, else the packaged policy."""
+    chosen = None if config is None else _checked(config.values).gates
+    return read_policy() if chosen is None else GatePolicy.of(chosen)
+
+
+def gates_said(config: TenantConfig | None) -> str:
+    """Say whose gates `gates_of` returns."""
+    if config is None or _checked(config.values).gates is None:
+        return "the packaged policy"
+    return f"the tenant's configuration, version {config.version}"
 
 
 def _task(name: str, config: TaskConfig, tenant: TenantContext, embedding: EmbeddingChoice) -> Task:

@@ -36,7 +36,10 @@ def promote(
         str, typer.Option(help="Who agrees; whoever runs this by default.")
     ] = "",
     policy: Annotated[
-        Path | None, typer.Option(help="YAML file of the gates; the packaged one by default.")
+        Path | None,
+        typer.Option(
+            help="YAML file of the gates; by default the tenant's own, else the packaged."
+        ),
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show the verdict, promote nothing.")] = (
         False
@@ -97,7 +100,9 @@ def promoted(
     from models.gates import read_policy
     from pipelines.bundles import check_tasks
     from pipelines.promotion import Asked, champion_of, judge_and_promote, judge_bundle
-    from pipelines.prompt_tests import PROMPT_TEST_KIND, gates_of, trials_due
+    from pipelines.prompt_tests import PROMPT_TEST_KIND, trials_due
+    from pipelines.prompt_tests import gates_of as tests_of
+    from pipelines.tenant_config import gates_of, gates_said
 
     if force and not reason.strip():
         msg = "--force goes against the gates, and is recorded with its reason; give --reason"
@@ -110,10 +115,12 @@ def promoted(
     act = judge_bundle if plan else judge_and_promote
     before = champion_of(context, platform.bundles)
     due = [] if before is None else trials_due(bundle, before, tasks, platform.registry)
-    tests = list(gates_of(due, platform.asking(context, PROMPT_TEST_KIND))) if due else []
-    ports = platform.promotion
-    outcome = act(context, bundle, asked, read_policy(policy), ports, also=tests)
-    _show(outcome, context.tenant_id, as_json=as_json, plan=plan)
+    tests = list(tests_of(due, platform.asking(context, PROMPT_TEST_KIND))) if due else []
+    config = platform.tenants.config(context)
+    gates = gates_of(config) if policy is None else read_policy(policy)
+    outcome = act(context, bundle, asked, gates, platform.promotion, also=tests)
+    whose = gates_said(config) if policy is None else str(policy)
+    _show(outcome, context.tenant_id, whose, as_json=as_json, plan=plan)
     if outcome.refused and not plan:
         raise typer.Exit(1)
 
@@ -145,7 +152,7 @@ def rollback(
     )
 
 
-def _show(outcome: Any, tenant: str, *, as_json: bool, plan: bool) -> None:
+def _show(outcome: Any, tenant: str, whose: str, *, as_json: bool, plan: bool) -> None:
     from dataclasses import asdict
 
     from rich.console import Group
@@ -156,13 +163,14 @@ def _show(outcome: Any, tenant: str, *, as_json: bool, plan: bool) -> None:
     changes = () if outcome.before is None else bundle_changes(outcome.before, outcome.bundle)
     verdict = None if outcome.verdict is None else outcome.verdict.as_dict()
     parts = [] if not changes else [changes_drawn(outcome.before, outcome.bundle, changes)]
-    parts += [] if verdict is None else [verdict_drawn(verdict)]
+    parts += [] if verdict is None else [verdict_drawn(verdict), f"the gates are those of {whose}"]
     emit(
         {
             "bundle": outcome.bundle.bundle_id,
             "before": None if outcome.before is None else outcome.before.bundle_id,
             "changes": [asdict(change) for change in changes],
             "verdict": verdict,
+            "policy": None if verdict is None else whose,
             "promoted": outcome.promoted,
             "forced": outcome.forced,
         },

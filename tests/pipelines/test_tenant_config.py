@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 
 from features.embed import EMBEDDING_MODEL, QUERY_PROMPT, EmbeddingChoice
 from labeling.masking import Masking, Pii
@@ -12,8 +14,18 @@ from lakehouse.control.tenants import TenantConfig
 from lakehouse.data.maintenance import TidyPolicy
 from lakehouse.errors import ConfigurationError
 from lakehouse.tenancy import TenantContext
+from models.gates import GatePolicy, read_policy
 from pipelines.sla_terms import SlaTerms
-from pipelines.tenant_config import default_config, review_of, tasks_of, terms_of, upkeep_of
+from pipelines.tenant_config import (
+    default_config,
+    gates_of,
+    gates_said,
+    read_config,
+    review_of,
+    tasks_of,
+    terms_of,
+    upkeep_of,
+)
 from pipelines.upkeep import UpkeepPolicy
 
 NORTE = TenantContext.parse("norte")
@@ -105,3 +117,30 @@ def test_one_person_answers_and_everything_is_covered_where_a_tenant_says_nothin
 def test_a_review_that_cannot_be_is_refused(review: object) -> None:
     with pytest.raises(ConfigurationError, match=r"review\."):
         review_of(TenantConfig(1, {**default_config(), "review": review}))
+
+
+def test_the_gates_of_a_promotion_are_the_tenants_own_else_the_packaged(tmp_path: Path) -> None:
+    file = tmp_path / "norte.yaml"
+    own = {**default_config(), "gates": {"loss_at_most": 0.01, "approvers": ["ana"]}}
+    file.write_text(yaml.safe_dump(own), encoding="utf-8")
+    config = TenantConfig(4, read_config(file))
+    assert gates_of(config) == GatePolicy(loss_at_most=0.01, approvers=("ana",))
+    assert gates_said(config) == "the tenant's configuration, version 4"
+    for none in (None, TenantConfig(1, default_config())):
+        assert gates_of(none) == read_policy()
+        assert gates_said(none) == "the packaged policy"
+
+
+@pytest.mark.parametrize(
+    ("gates", "found"),
+    [
+        ({"lift": 0.1}, "gates: .*has lift; it may have: texts_at_least"),
+        ({"p_at_most": 1.5}, r"gates: .*<= 1.*p_at_most"),
+        ({"p_at_most": 0.05, "loss_at_most": 0.01}, "gates: .*give one of the two"),
+        ("gates.yaml", "gates: .*dictionary"),
+    ],
+)
+def test_gates_that_cannot_be_asked_are_refused_where_they_stand(gates: object, found: str) -> None:
+    with pytest.raises(ConfigurationError, match=found) as raised:
+        tasks_of({**default_config(), "gates": gates}, NORTE)
+    assert "\n" not in str(raised.value)

@@ -58,10 +58,11 @@ class Desk:
     def shown(self, *words: str) -> str:
         return " ".join(str(self.run(*words, "-t", self.name).stdout).split())
 
-    def configuration(self, **changes: Any) -> str:
+    def configuration(self, gates: Any = None, **changes: Any) -> str:
         task = {"etiquetas": TITLES, "routing": {"accept_at": 0.8}, **changes}
+        values = {"tasks": {"tema": task}, **({} if gates is None else {"gates": gates})}
         path = self.folder / f"{uuid4().hex}.yaml"
-        path.write_text(yaml.safe_dump({"tasks": {"tema": task}}, sort_keys=False), "utf-8")
+        path.write_text(yaml.safe_dump(values, sort_keys=False), "utf-8")
         return str(path)
 
     def create(self) -> Any:
@@ -178,6 +179,29 @@ def test_a_gate_that_fails_ends_with_code_1_and_is_shown_with_the_others(desk: D
         assert gate in said
     assert "was not promoted: 1 of its gates failed" in said
     assert desk.champion() == before
+
+
+def test_the_gates_of_the_tenants_configuration_are_asked_unless_a_file_is_named(
+    desk: Desk,
+) -> None:
+    before = desk.create()["bundle"]
+    own = desk.configuration(gates={"approvers": ["luis"]})
+    assert desk("tenants", "configure", desk.name, own, of=False)["bundle"] == before
+    words = ["promote", desk.model, desk.words(), "--plan"]
+    planned = desk(*words)
+    assert planned["policy"] == "the tenant's configuration, version 2"
+    gates = {gate["name"]: gate["expected"] for gate in planned["verdict"]["gates"]}
+    assert gates == {
+        "evaluated": "every task that would be answered otherwise",
+        "approver": "one of luis",
+    }
+    file = desk.folder / "gates.yaml"
+    file.write_text("same_contract: true\n", encoding="utf-8")
+    planned = desk(*words, "--policy", str(file))
+    assert planned["policy"] == str(file)
+    assert [g["name"] for g in planned["verdict"]["gates"]] == ["evaluated", "contract"]
+    said = "the gates are those of the tenant's configuration, version 2"
+    assert said in desk.shown(*words)
 
 
 def test_a_plan_shows_the_verdict_and_what_would_change_and_promotes_nothing(desk: Desk) -> None:
