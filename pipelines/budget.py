@@ -1,4 +1,8 @@
-"""A budget of seconds and of money, asked at the end of every batch."""
+"""A budget of seconds and of money, asked at the end of every batch.
+
+A batch is what a batch of the work is: a part of a run, 256 texts of a reenrichment, and 64 texts
+wherever an LLM is asked in a run.
+"""
 
 from __future__ import annotations
 
@@ -54,14 +58,27 @@ def charges_of(run: RunId, tenant: TenantContext, postgres: Postgres, price: Pri
 
 
 def charges_of_open(kind: str, tenant: TenantContext, postgres: Postgres, price: Price) -> Charges:
-    """Read what the open run of a kind was charged; nothing while there is none."""
-    log = RunLog(postgres)
+    """Read what the open run of a kind was charged; nothing while there is none.
+
+    It raises `InputError` where it was charged in another currency than the budget's: a limit that
+    does not see a charge would be none.
+    """
+    log, ledger = RunLog(postgres), LlmLedger(postgres)
 
     def charged() -> float:
         record = log.unfinished(tenant, kind)
         if record is None:
             return 0.0
-        return charges_of(record.run.run_id, tenant, postgres, price)()
+        spent = ledger.spent(tenant, record.run.run_id)
+        other = next((s for s in spent if s.cost and s.currency != price.currency), None)
+        if other is not None:
+            msg = (
+                f"'{other.task}' is charged in {other.currency} by {other.model}, and the budget "
+                f"is in {price.currency}: register the model with its prices in {price.currency} "
+                "(`plata models register-llm --currency`), or give --budget-seconds alone"
+            )
+            raise InputError(msg)
+        return sum(float(one.cost) for one in spent)
 
     return charged
 
@@ -112,7 +129,7 @@ class Budget:
         return self.cost is not None and self.cost_spent >= self.cost
 
     def between_parts(self, on_step: OnStep = unobserved) -> OnStep:
-        """Give an `OnStep` that ends a run of many parts: after a part, where the budget is spent.
+        """Give an `OnStep` that ends a run: after a part or a batch, where the budget is spent.
 
         It raises `BudgetSpentError`, which leaves the run open.
         """

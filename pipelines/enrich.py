@@ -49,7 +49,7 @@ _EXTRACTED_ROWS = 500
 """Texts a batch, where entities are looked for: a millisecond each."""
 
 _CONVERSED_ROWS = 64
-"""Texts between two words of progress, where an LLM is asked."""
+"""Texts a batch, where an LLM is asked: between two, a budget may end the run."""
 
 _SILENT = "El modelo principal no respondió."
 """What a reviewer reads before the baseline's own reason."""
@@ -356,6 +356,8 @@ class Enricher:
             batch = questions.slice(start, _CONVERSED_ROWS)
             parts.append(answers_of(llm, batch, voice.task.labels))
             progress(len(batch))
+            # What was answered stands in the ledger: who ends the run here loses nothing.
+            self.on_step(f"after asking {voice.task.task}")
         return pa.concat_tables(parts).combine_chunks()
 
     def _may_fall(self, task: TaskPins) -> bool:

@@ -21,6 +21,7 @@ from lakehouse.run import RunContext
 from lakehouse.telemetry import run_logger, tenant_logger
 from lakehouse.tenancy import TenantContext
 from models.task import Task
+from pipelines.budget import BudgetSpentError
 from pipelines.bundles import check_tasks
 from pipelines.enrich import SHADOW, Arm, Enricher, OnTook, Took
 from pipelines.errors import BundleMismatchError
@@ -150,6 +151,8 @@ def ask_shadow(shadow: Enricher, due: pa.Table) -> QualityResult:
     """Stage what the challenger says, and warn of what it did not say: no run stops for it."""
     try:
         shadow.classify(due)
+    except BudgetSpentError:  # the run ends here, and goes on where it was
+        raise
     except Exception as error:  # noqa: BLE001 — whatever it is, the champion's run goes on
         said = f"{type(error).__name__}: {error}"
         run_logger(shadow.run).warning("shadow_failed", error=said)

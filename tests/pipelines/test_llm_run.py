@@ -18,10 +18,11 @@ import pytest
 from contracts.tables import CLASSIFICATIONS, CLASSIFICATIONS_SIDE
 from lakehouse.control.runs import RunStatus
 from lakehouse.data.duckdb_query import DuckDbEngine
-from lakehouse.errors import ConfigurationError
+from lakehouse.errors import ConfigurationError, InputError
 from lakehouse.manifest import RunManifest
 from models.llm_desk import LlmDesk
 from pipelines.answer_batches import answers_to
+from pipelines.budget import Budget, BudgetSpentError, Price, charges_of_open
 from pipelines.bundles import bundle_of_aliases, check_fit
 from pipelines.errors import BundleMismatchError
 from pipelines.reenrich import carry_out
@@ -157,6 +158,42 @@ def test_a_run_killed_while_it_asks_is_charged_once_a_text(
     assert len(endpoint.charged) == len({charged.text for charged in endpoint.charged}) == 4
     (spent,) = manifest.spent
     assert (spent.prompt_tokens, spent.completion_tokens) == endpoint.tokens
+
+
+def test_a_budget_ends_a_run_after_the_batch_of_texts_that_spends_it_and_it_goes_on_from_there(
+    runs: Any,
+    endpoint: Any,
+    copied_lake: tuple[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipelines.enrich._CONVERSED_ROWS", 1)
+    ports, norte = runs.llm_ports(*copied_lake, endpoint.url), runs.killable.NORTE
+
+    def attempt(currency: str = "USD") -> RunManifest | None:
+        charges = charges_of_open("run", norte, ports.postgres, Price(currency=currency))
+        budget = Budget(cost=1e-9, charges=charges)
+        return run_tenant(
+            norte,
+            runs.killable.tasks(),
+            ports,
+            at=runs.killable.SECOND,
+            on_step=budget.between_parts(),
+        )
+
+    asked = []
+    for _ in range(4):
+        with pytest.raises(BudgetSpentError, match="say the same again to go on"):
+            attempt()
+        asked.append(len(endpoint.charged))
+        assert ports.log.unfinished(norte, "run") is not None
+    assert asked == [1, 2, 3, 4]
+    with pytest.raises(InputError, match="is charged in USD by prueba-1, and the budget is in COP"):
+        attempt("COP")
+    manifest = attempt()
+    assert manifest is not None
+    assert len(endpoint.charged) == len({one.text for one in endpoint.charged}) == 4
+    assert manifest.spent[0].calls == 4
+    ports.models.llm.__self__.close()
 
 
 def test_a_run_is_reproduced_without_asking_again(

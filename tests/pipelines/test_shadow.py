@@ -29,6 +29,7 @@ from lakehouse.data.storage import LakeRoot
 from lakehouse.errors import InputError
 from lakehouse.tenancy import TenantContext
 from pipelines.answered import standing_answers
+from pipelines.budget import BudgetSpentError
 from pipelines.enrich import ModelSteps
 from pipelines.plan import RunPlan
 from pipelines.reproduce import reproduce
@@ -247,6 +248,28 @@ def test_a_challenger_that_fails_stops_no_run(
         (q.check, q.severity, q.observed) for q in failed
     }
     assert [task.challenger.answers for task in report(here).tasks] == [0, 0]
+
+
+def test_a_budget_spent_within_a_shadow_ends_the_run_which_goes_on_and_says_all(
+    place: Callable[[], Any],
+) -> None:
+    here = place()
+    start(here)
+    land(here)
+    aside = f"after {CLASSIFICATIONS_SHADOW.table}"
+
+    def spent(reached: str) -> None:
+        if reached.startswith(aside):
+            raise BudgetSpentError("spent")
+
+    with pytest.raises(BudgetSpentError):
+        run(here, on_step=spent)
+    assert here.ports.log.unfinished(here.kit.NORTE, "run") is not None
+    manifest = run(here)
+    checks = here.ports.log.quality(here.kit.NORTE, manifest.run.run_id)
+    (whole,) = [c for c in checks if c.check == "every due ticket has the challenger's answer"]
+    assert whole.passed
+    assert int(whole.observed) > 0
 
 
 def test_the_report_says_agreement_flips_accuracy_and_time(place: Callable[[], Any]) -> None:
