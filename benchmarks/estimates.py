@@ -6,7 +6,9 @@ Each repeat plans a reenrichment (a pilot of some of its texts), then does it, a
 it took lies within the plan's 90 % interval. The embedding model is the packaged one, and each
 repeat reads the texts through a prompt of its own, so that nothing is known from the one before.
 `--clock cpu` counts processor time instead of the wall's: what others do on the machine is then
-left out. A Postgres of its own is started in a folder that goes away at the end.
+left out. `--model tiny` embeds with a model of a few numbers instead: the work is then of tables
+and of what a batch takes whatever its size, and many repeats take a minute. A Postgres of its own
+is started in a folder that goes away at the end.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from benchmarks.texts import as_csv, distinct_texts
 from features.e5_package import unpacked
 from features.embed import QUERY_PROMPT, embed_step
 from features.pgvector_index import PgVectorIndex
+from features.tiny import write_tiny_model
 from infra.embedded.control import remove_data, start
 from lakehouse.control.landings import LandingIndex
 from lakehouse.control.migrate import migrate
@@ -65,6 +68,12 @@ from serving.cli.output import console, emit
 
 TENANT = TenantContext.parse("banco-de-pruebas")
 TYPES = {"peticion": "Petición", "queja": "Queja", "reclamo": "Reclamo", "sugerencia": "Sugerencia"}
+MODELS: dict[str, Callable[[Path], Path]] = {
+    "packaged": unpacked,
+    "tiny": lambda home: write_tiny_model(
+        home / "tiny", " ".join(distinct_texts(840, batch="a")).split()
+    ),
+}
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -93,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _turns(home: Path, url: str, options: argparse.Namespace) -> Iterator[Turn]:
     registry = MemoryRegistry()
     task = Task("tipo", TYPES, "text", "b.tipo", "b.tipo.zero-shot", RoutingPolicy(0.8))
-    register_embedding_model(registry, unpacked(home))
+    register_embedding_model(registry, MODELS[options.model](home))
     register_zero_shot_prompt(registry, TENANT, task)
     ports = _ports(home, url, registry)
     _fill(home, ports, options.tickets)
@@ -178,25 +187,12 @@ def _scratch() -> Iterator[DeltaTableStore]:
 def _place() -> Iterator[tuple[Path, str]]:
     home = Path(tempfile.mkdtemp(prefix="plata-bench-"))
     try:
-        url = start(_settings(home), frozenset({"postgres"})).postgres_url
+        url = start(Settings.alone(home), frozenset({"postgres"})).postgres_url
         migrate(url)
         yield home, url
     finally:
         remove_data(home)
         shutil.rmtree(home, ignore_errors=True)
-
-
-def _settings(home: Path) -> Settings:
-    return Settings(
-        home=home,
-        lake_uri=None,
-        postgres_url=None,
-        mlflow_url=None,
-        argilla_url=None,
-        argilla_api_key=None,
-        prefect_api_url=None,
-        dask_address=None,
-    )
 
 
 def _report(turns: Sequence[Turn], options: argparse.Namespace) -> dict[str, Any]:
@@ -206,6 +202,7 @@ def _report(turns: Sequence[Turn], options: argparse.Namespace) -> dict[str, Any
     return {
         "tickets": options.tickets,
         "clock": options.clock,
+        "model": options.model,
         "repeats": len(turns),
         "held": held,
         "held_share": held / len(turns),
@@ -220,7 +217,10 @@ def _report(turns: Sequence[Turn], options: argparse.Namespace) -> dict[str, Any
 def _drawn(turns: Sequence[Turn], options: argparse.Namespace) -> Table:
     report = _report(turns, options)
     low, high = report["held_share_95"]
-    table = Table(title=f"{len(turns)} plans of {options.tickets:,} texts, {options.clock} time")
+    table = Table(
+        title=f"{len(turns)} plans of {options.tickets:,} texts, {options.clock} time, "
+        f"{options.model} model"
+    )
     table.add_column("")
     table.add_column("", justify="right")
     table.add_row("intervals that held", f"{report['held']} of {len(turns)}")
@@ -236,6 +236,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tickets", type=int, default=600)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
+    parser.add_argument("--model", choices=sorted(MODELS), default="packaged")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args(arguments)
 

@@ -26,7 +26,9 @@ from pipelines.enrich import ModelSteps
 from pipelines.errors import RawChangedError
 from pipelines.reproduce import Reproduction, reproduce
 from pipelines.run import RunPorts, run_gold, run_tenant
+from pipelines.shadow import Proposal, start_experiment
 from pipelines.train import register_baseline, register_embedding_model, register_zero_shot_prompt
+from registry.challenges import ExperimentLog, Mode
 from registry.memory import MemoryRegistry
 
 
@@ -167,8 +169,30 @@ def test_only_a_run_that_ended_can_be_computed_again(
         again(ports, replace(record, kind="drift"), killable, tmp_path)
 
 
-def test_a_run_on_one_two_and_four_workers_writes_the_same_content(
-    killable: ModuleType, server: str, prepared: Path, workers: Any, tmp_path: Path
+def challenge(killable: ModuleType, ports: RunPorts, mode: Mode, share: float) -> None:
+    """Try the zero-shot prompts as champions, beside the runs that are planned from now on."""
+    norte, promotion = killable.NORTE, ports.promotion
+    champion = promotion.bundles.find(norte, "bundle:/norte@champion")
+    tasks = (
+        replace(pins, champion=champion.embedding, champion_prompt=pins.zero_shot)
+        for pins in champion.tasks
+    )
+    bundle = replace(champion, tasks=tuple(tasks))
+    promotion.bundles.keep(norte, "norte", bundle, by="ana")
+    asked = Proposal(bundle.bundle_id, mode, share, "ana", "by words or by meaning")
+    log = ExperimentLog(ports.postgres)
+    start_experiment(norte, killable.tasks(), asked, promotion, log, at=killable.FIRST)
+
+
+@pytest.mark.parametrize(("mode", "share"), [(Mode.SHADOW, 1.0), (Mode.AB, 0.4)])
+def test_a_run_and_its_challenger_on_one_two_and_four_workers_write_the_same_content(
+    killable: ModuleType,
+    server: str,
+    prepared: Path,
+    workers: Any,
+    tmp_path: Path,
+    mode: Mode,
+    share: float,
 ) -> None:
     registry = MemoryRegistry()
     lines = killable.write_lines(tmp_path / "many.jsonl", killable.seeded_lines(1, 200))
@@ -181,15 +205,19 @@ def test_a_run_on_one_two_and_four_workers_writes_the_same_content(
     for count in (1, 2, 4):
         workers.scale(count)
         workers.wait_for_workers(count)
-        url, lake = killable.copied(server, prepared, f"workers-{count}")
+        url, lake = killable.copied(server, prepared, f"workers-{mode.value}-{count}")
         models = ModelSteps(embed=embed_step, classify=classify_step)
         cluster = DaskCluster(workers.scheduler_address)
         ports = replace(killable.ports_at(url, lake, models), registry=registry, cluster=cluster)
         killable.promote_aliases(killable.NORTE, killable.tasks(), ports)
+        challenge(killable, ports, mode, share)
         killable.land(ports, lines, killable.SECOND)
         manifest = run_tenant(killable.NORTE, killable.tasks(), ports, at=killable.SECOND)
         cluster.close()
         assert manifest is not None
         contents[count] = manifest.contents
-    assert contents[1]["silver_embeddings"].rows > 2 * 64
+    tickets = contents[1]["silver_embeddings"].rows
+    assert tickets > 2 * 64
+    aside = contents[1]["silver_classifications_shadow"].rows
+    assert aside == (2 * tickets if mode is Mode.SHADOW else 0)
     assert contents[1] == contents[2] == contents[4]
