@@ -27,14 +27,16 @@ LABEL, COMMENT = "label", "comment"
 VECTOR = "meaning"
 _UNKNOWN = "sin dato"
 
-_REASONS = {
+REASONS = {
     Reason.DOUBT: "duda",
     Reason.AUDIT: "auditoría",
     Reason.DISPUTE: "disputa",
     Reason.DISAGREEMENT: "desacuerdo",
     Reason.ACTIVE: "aprendizaje",
 }
-_REASON_OF = {word: reason for reason, word in _REASONS.items()}
+"""Reasons as people read them."""
+
+_REASON_OF = {word: reason for reason, word in REASONS.items()}
 _WHY_HERE = {
     Reason.DOUBT: "**Duda.** El modelo no está seguro de su respuesta.",
     Reason.AUDIT: "**Auditoría.** El caso se sorteó al azar, para medir cuánto acierta el modelo.",
@@ -68,7 +70,7 @@ def as_record(
         "external_id": str(case.id),
         "fields": {TEXT: case.text, WHY: _why(case, spec)},
         "metadata": {
-            "reason": _REASONS[origin.reason],
+            "reason": REASONS[origin.reason],
             "suggestion": origin.suggestion,
             "day": origin.day.isoformat(),
             "channel": case.channel or _UNKNOWN,

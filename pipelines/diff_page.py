@@ -104,7 +104,7 @@ def _pins(report: DiffReport) -> str:
         [f"<code>{escape(pin.part)}</code>", _code(pin.old), _code(pin.new)] for pin in report.pins
     ]
     return (
-        f"<section><h2>En qué difieren</h2>{_table(['parte', 'antes', 'después'], rows)}</section>"
+        f"<section><h2>En qué difieren</h2>{table(['parte', 'antes', 'después'], rows)}</section>"
     )
 
 
@@ -183,7 +183,7 @@ def _decisions(cells: Sequence[Cell]) -> str:
     ]
     if not rows:
         return "<p>Lo mismo que antes, con todas.</p>"
-    return _table(["antes", "después", "respuestas"], rows, numbers=1)
+    return table(["antes", "después", "respuestas"], rows, numbers=1)
 
 
 def _slices(slices: Sequence[Slice]) -> str:
@@ -267,15 +267,15 @@ def _moves(moves: Sequence[Move]) -> str:
         ]
         for move in moves[:_MOST_MOVES]
     ]
-    table = _table(["fila", "cifra", "antes", "después", "cambio"], rows, numbers=3)
-    return f"<details><summary>Los mayores cambios</summary>{table}</details>"
+    drawn = table(["fila", "cifra", "antes", "después", "cambio"], rows, numbers=3)
+    return f"<details><summary>Los mayores cambios</summary>{drawn}</details>"
 
 
 def _figure(value: float | None) -> str:
     return "–" if value is None else number(value, 0 if value == int(value) else 3)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 0) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 0) -> str:
     """Write a table whose last `numbers` columns are set to the right."""
     first = len(head) - numbers
 

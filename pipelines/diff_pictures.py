@@ -62,7 +62,7 @@ def score_picture(scores: ScoreShift) -> str:
     said = (
         f"Confianza media: antes {number(scores.mean_old, 3)}, después {number(scores.mean_new, 3)}"
     )
-    return _svg(
+    return svg(
         height,
         said,
         f'<polygon class="old area" points="{outline(scores.old)}"/>'
@@ -92,7 +92,7 @@ def slice_picture(slices: Sequence[Slice], said: str) -> str:
             f'<text x="{_SLICE_WIDTH}" y="{y + 5}" text-anchor="end">{percent(found.share)} de '
             f"{number(found.tickets)}</text>"
         )
-    return _svg(len(slices) * line + 4, said, "".join(drawn), width=_SLICE_WIDTH)
+    return svg(len(slices) * line + 4, said, "".join(drawn), width=_SLICE_WIDTH)
 
 
 def day_picture(days: Sequence[DayMove], said: str) -> str:
@@ -120,14 +120,15 @@ def day_picture(days: Sequence[DayMove], said: str) -> str:
         else ""
     )
     axis = f'<line class="axis" x1="{left}" x2="{_WIDTH - left}" y1="{middle}" y2="{middle}"/>'
-    return _svg(height, said, f"{''.join(drawn)}{axis}{ends}")
+    return svg(height, said, f"{''.join(drawn)}{axis}{ends}")
 
 
 def _short(text: str) -> str:
     return text if len(text) <= _NAME_LETTERS else f"{text[: _NAME_LETTERS - 1]}…"
 
 
-def _svg(height: int, said: str, inside: str, *, width: int = _WIDTH) -> str:
+def svg(height: int, said: str, inside: str, *, width: int = _WIDTH) -> str:
+    """Wrap a drawing; `said` is what it shows, in words."""
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(said)}">{inside}</svg>'
     )

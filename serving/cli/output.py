@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console, RenderableType
@@ -56,6 +57,17 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:,.3f}" if isinstance(value, float) else str(value)
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page to a file. Raises `InputError` where that cannot be."""
+    from lakehouse.errors import InputError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        msg = f"cannot write '{path}': {error.strerror or error}"
+        raise InputError(msg) from error
 
 
 def operator() -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from serving.cli.bars import bar
-from serving.cli.output import emit
+from serving.cli.output import emit, write_page
 from serving.cli.past_view import drawn_diff, drawn_estimate, drawn_reenrich, drawn_run
 
 plans = typer.Typer(no_args_is_help=True, help="Say what work would take, before it is done.")
@@ -149,7 +149,7 @@ def diff(
         )
     if html is not None:
         titles = {one.name: one.titles for one in platform.tasks(context)}
-        _write(html, page(report, titles))
+        write_page(html, page(report, titles))
     sent = _sent(platform, context, report, sides[1].bundle, send_to_review)
     value = {**report.as_dict(), "html": html, "sent_to_review": sent}
     emit(value, as_json=as_json, table=lambda: drawn_diff(report, html, sent))
@@ -385,16 +385,6 @@ def _sent(platform: Any, tenant: Any, report: Any, new: Any, count: int | None) 
         policy=platform.review_policy(tenant),
     )
     return [{"task": p.task, "chosen": p.chosen, "added": p.added, "page": p.page} for p in done]
-
-
-def _write(path: Path, text: str) -> None:
-    from lakehouse.errors import InputError
-
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        msg = f"cannot write '{path}': {error.strerror or error}"
-        raise InputError(msg) from error
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from serving.cli import review_accounts
-from serving.cli.output import emit, grid
+from serving.cli.output import emit, grid, write_page
 
 app = typer.Typer(no_args_is_help=True, help="Send tickets to human review, bring answers back.")
 app.add_typer(review_accounts.app, name="account")
@@ -116,48 +117,38 @@ def pull(tenant: OfTenant, task: OfTask = None, as_json: AsJson = False) -> None
 
 
 @app.command()
-def status(tenant: OfTenant, task: OfTask = None, as_json: AsJson = False) -> None:
-    """Count what waits for a person and what came back, by task and reason.
+def status(
+    tenant: OfTenant,
+    task: OfTask = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page to open in a browser.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what waits for a person and since when, who answered, and what came of it.
 
-    Example: plata review status --tenant alcaldia-norte --json
+    Example: plata review status --tenant alcaldia-norte --html revision.html
     """
+    from datetime import UTC, datetime
 
-    from labeling.queue import CaseStatus, Reason
     from pipelines.bootstrap import open_platform
-    from pipelines.review import status as count
+    from pipelines.review_page import page
+    from pipelines.review_report import review_report
     from pipelines.selection import named
+    from serving.cli.review_view import drawn_review
 
     platform = open_platform()
     context = platform.tenant(tenant)
-    tasks = named(platform.tasks(context), task)
-    states = count(context, tasks, store=platform.store, queue=platform.queue)
-    words = {
-        Reason.DOUBT: "duda",
-        Reason.AUDIT: "auditoría",
-        Reason.DISPUTE: "disputa",
-        Reason.DISAGREEMENT: "desacuerdo",
-        Reason.ACTIVE: "aprendizaje",
-    }
-    columns = ["tarea", "motivo", "pendientes", "borradores", "descartados", "respondidos"]
+    report = review_report(
+        context,
+        named(platform.tasks(context), task),
+        store=platform.store,
+        queue=platform.queue,
+        postgres=platform.postgres,
+        now=datetime.now(UTC),
+    )
+    if html is not None:
+        write_page(html, page(report))
     emit(
-        [
-            {
-                "task": state.task,
-                "labels": state.labels,
-                "cases": {
-                    r.value: {s.value: n for s, n in c.items()} for r, c in state.cases.items()
-                },
-            }
-            for state in states
-        ],
+        [found.as_dict() for found in report.tasks],
         as_json=as_json,
-        table=lambda: grid(
-            f"{tenant}: cola de revisión",
-            [*columns, "tickets con etiqueta"],
-            [
-                [state.task, words[reason], *(counts[s] for s in CaseStatus), state.labels]
-                for state in states
-                for reason, counts in state.cases.items()
-            ],
-        ),
+        table=lambda: drawn_review(report, html),
     )

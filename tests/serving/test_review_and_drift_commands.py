@@ -133,10 +133,27 @@ def test_a_pull_counts_the_new_labels(plata: Plata, doubtful: Platform) -> None:
 def test_the_state_of_the_queue_speaks_spanish_to_people(plata: Plata, doubtful: Platform) -> None:
     plata("review", "push")
     shown = plata("review", "status")
-    assert "auditoría" in shown
-    assert "pendientes" in shown
+    assert "duda" in shown
+    assert "cola de revisión" in shown
     (state,) = plata("review", "status", "--task", "tipo", "--json")
     assert state["cases"]["doubt"]["pending"] == 1
+    assert state["load"]["doubt"]["waiting"] == 1
+
+
+def test_the_state_of_the_queue_is_a_page_too(
+    plata: Plata, doubtful: Platform, tmp_path: Path
+) -> None:
+    plata("review", "push")
+    queue: Any = doubtful.queue
+    (case,) = queue.cases("tipo", NORTE)
+    queue.answer(case.id, "ana", "queja", at=datetime.now(UTC))
+    file = tmp_path / "revisión.html"
+    assert str(file.name) in "".join(plata("review", "status", "--html", str(file)).split())
+    written = file.read_text("utf-8")
+    assert "<h2>Tarea «tipo»</h2>" in written
+    assert '<th scope="row">ana</th>' in written
+    with pytest.raises(InputError, match="cannot write"):
+        plata("review", "status", "--html", str(tmp_path))
 
 
 def test_the_account_of_the_reviewer_is_shown(plata: Plata) -> None:
