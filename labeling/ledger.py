@@ -42,6 +42,7 @@ _ANSWERS = [Fact.SUBMITTED, Fact.DISCARDED]
 _ABOUT_ANSWERS = [Fact.WITHDRAWN, Fact.RESTORED, Fact.REVOKED]
 _STANDING = [Fact.SUBMITTED, Fact.RESTORED]
 _DISPUTE = [Fact.ADJUDICATED, Fact.REOPENED]
+_FOLLOWING = [*_ABOUT_ANSWERS, Fact.REOPENED]
 
 TICKET = ["ticket_id", "task"]
 _IN_TIME = ["responded_at", "follows", "observed_at", "label_id"]
@@ -125,7 +126,7 @@ def _last(facts: pl.DataFrame, kinds: list[Fact], of: list[str]) -> pl.DataFrame
     return (
         facts.with_columns(pl.col("fact").fill_null(Fact.SUBMITTED.value))
         .filter(pl.col("fact").is_in(kinds))
-        .with_columns(follows=pl.col("fact").is_in(_ABOUT_ANSWERS))
+        .with_columns(follows=pl.col("fact").is_in(_FOLLOWING))
         .sort(_IN_TIME, nulls_last=False)
         .unique(of, keep="last", maintain_order=True)
         .drop("follows")

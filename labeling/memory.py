@@ -111,11 +111,11 @@ class MemoryReviewQueue:
 
     def remove_account(self, reviewer: str) -> None:
         """Play an owner who deletes an account, whose answers go with it."""
-        del self._since[reviewer]
+        self._since.pop(reviewer, None)
         for cases in self._cases.values():
             for case_id in cases:
                 self.take_back(case_id, reviewer)
 
     def lose(self, task: str, tenant: TenantContext) -> None:
         """Play an owner who deletes a queue with all that is in it."""
-        del self._cases[tenant.tenant_id, task]
+        self._cases.pop((tenant.tenant_id, task), None)

@@ -1,8 +1,7 @@
-"""Human review: doubtful and drawn tickets go to people, what people say comes back as labels."""
+"""Human review: doubtful and drawn tickets go to people. What they say comes back by the ledger."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -14,11 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contracts.quality import CRITICAL
-from contracts.tables import LABELS
 from labeling.accounts import ReviewerAccounts
 from labeling.guidelines import newest
-from labeling.ledger import standing_answers as standing_said
 from labeling.policy import ReviewPolicy
 from labeling.queue import (
     CaseId,
@@ -30,26 +26,18 @@ from labeling.queue import (
     ReviewCase,
     Reviewer,
     ReviewQueue,
-    Verdict,
     tally,
-    verdicts,
 )
-from lakehouse.control.runs import QualityResult, RunLog, RunStatus
+from lakehouse.control.runs import RunLog
 from lakehouse.data.tables import TableStore
-from lakehouse.errors import TenantMismatchError
-from lakehouse.manifest import RunManifest
-from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from models.routing import Decision
 from models.task import Task
 from pipelines.answered import first_words, standing_answers, vectors_of
 from pipelines.closed_tickets import closed_tickets
-from pipelines.errors import RunFailedError
-from pipelines.quality import audit_rows, require
-from pipelines.standing_labels import label_facts
+from pipelines.standing_labels import labelled_tickets
 
 PUSH_KIND = "review-push"
-PULL_KIND = "review-pull"
 DEFAULT_LIMIT = 100
 DEFAULT_POLICY = ReviewPolicy()
 
@@ -82,14 +70,6 @@ class Pushed:
     chosen: int
     added: int
     withdrawn: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Pulled:
-    """What a pull brought. `run_id` is None where there was nothing new; `added` is by task."""
-
-    run_id: str | None
-    added: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +181,7 @@ def push(
     queue stays as it is, whatever newer bundle answered it since.
     """
     answers = standing_answers(task.name, tenant, store)
-    labelled = _labelled(task.name, tenant, store)
+    labelled = labelled_tickets(task.name, tenant, store)
     waiting = queue.cases(task.name, tenant)
     known = [*answers["ticket_id"].to_pylist(), *(case.id.ticket_id for case in waiting)]
     closed = closed_tickets(known, tenant, store)
@@ -227,7 +207,7 @@ def put_chosen(
     A ticket that is there stays as it is, and one that has a label already is not asked about.
     A column `reason`, where there is one, says why the tickets that were not drawn are asked about.
     """
-    labelled = pc.invert(_one_of(chosen["ticket_id"], _labelled(task.name, tenant, store)))
+    labelled = pc.invert(_one_of(chosen["ticket_id"], labelled_tickets(task.name, tenant, store)))
     chosen = chosen.filter(labelled)
     vectors = vectors_of(chosen, tenant, store)
     spec = QueueSpec(task.name, task.titles, newest(task.name), _dimensions(vectors))
@@ -287,33 +267,6 @@ def push_all(
         ]
 
 
-def pull(
-    run: RunContext, tasks: Sequence[Task], *, store: TableStore, queue: ReviewQueue, log: RunLog
-) -> Pulled:
-    """Write the answers that are not in Silver yet to `labels`, all at once.
-
-    Every queue is read before anything is written. Doing it twice adds nothing; an answer that was
-    changed since is one more row, the newest counts. Raises `RunFailedError`, and writes nothing,
-    where one breaks the contract of labels or is no label of its task.
-    """
-    with log.exclusive(run.tenant, PULL_KIND):
-        _settle(run.tenant, store=store, log=log)
-        given = [v for task in tasks for v in verdicts(queue.cases(task.name, run.tenant))]
-        known = _label_ids(run.tenant, store)
-        fresh = [verdict for verdict in given if verdict.label_id not in known]
-        added = {task.name: sum(v.case.id.task == task.name for v in fresh) for task in tasks}
-        if not fresh:
-            return Pulled(None, added)
-        rows = label_rows(fresh, run)
-        log.start(run, PULL_KIND, {"labels": sorted(v.label_id for v in fresh)})
-        _judge(run, rows, tasks, log)
-        written = store.append(LABELS.table, rows, run)
-        counts = {f"labels.{task}": count for task, count in added.items()}
-        manifest = RunManifest(run, outputs=(written,), counts=counts)
-        log.finish(run, RunStatus.COMPLETED, manifest=manifest.as_dict())
-        return Pulled(run.run_id, added)
-
-
 def status(
     tenant: TenantContext, tasks: Sequence[Task], *, store: TableStore, queue: ReviewQueue
 ) -> list[QueueState]:
@@ -322,83 +275,10 @@ def status(
         QueueState(
             task.name,
             tally(queue.cases(task.name, tenant)),
-            len(_labelled(task.name, tenant, store)),
+            len(labelled_tickets(task.name, tenant, store)),
         )
         for task in tasks
     ]
-
-
-def label_rows(given: Sequence[Verdict], run: RunContext) -> pa.Table:
-    """Shape verdicts as rows of `labels`. Raises `TenantMismatchError` for another tenant's."""
-    foreign = {verdict.case.id.tenant_id for verdict in given} - {run.tenant.tenant_id}
-    if foreign:
-        msg = f"answers for tenant '{run.tenant.tenant_id}' are about cases of {sorted(foreign)}"
-        raise TenantMismatchError(msg)
-    rows = [_label_row(verdict, run) for verdict in given]
-    return pa.Table.from_pylist(rows, schema=LABELS.schema)
-
-
-def _judge(run: RunContext, rows: pa.Table, tasks: Sequence[Task], log: RunLog) -> None:
-    """Hold rows against their contract and their tasks; a failure ends the run."""
-    results = [*audit_rows(run, {LABELS: rows}, log=log), _of_their_tasks(rows, tasks)]
-    log.record_quality(run, results)
-    try:
-        require(results)
-    except RunFailedError as error:
-        log.finish(run, RunStatus.FAILED, error=str(error))
-        raise
-
-
-def _of_their_tasks(rows: pa.Table, tasks: Sequence[Task]) -> QualityResult:
-    """Count the labels that their task's configuration does not name, by task."""
-    known = {(task.name, label) for task in tasks for label in task.labels}
-    given = zip(rows["task"].to_pylist(), rows["label"].to_pylist(), strict=True)
-    strange = Counter(task for task, label in given if (task, label) not in known)
-    named = ", ".join(f"{task} ({count})" for task, count in sorted(strange.items()))
-    return QualityResult(
-        LABELS.table.layer.value,
-        LABELS.table.entity,
-        "labels are of their task",
-        CRITICAL,
-        not strange,
-        f"{strange.total()} labels: {named}" if strange else "0 labels",
-        "0 labels",
-        measured=float(strange.total()),
-    )
-
-
-def _label_row(verdict: Verdict, run: RunContext) -> dict[str, Any]:
-    case, origin = verdict.case, verdict.case.origin
-    return {
-        "tenant_id": run.tenant.tenant_id,
-        "run_id": run.run_id,
-        "source": origin.source,
-        "day": origin.day,
-        "label_id": verdict.label_id,
-        "ticket_id": case.id.ticket_id,
-        "task": case.id.task,
-        "label": verdict.label,
-        "reviewer": verdict.reviewer,
-        "reason": origin.reason.value,
-        "suggested_label": origin.suggestion,
-        "suggested_score": origin.score,
-        "model_name": origin.model_name,
-        "model_version": origin.model_version,
-        "guideline_version": case.guideline_version,
-        "responded_at": verdict.at,
-    }
-
-
-def _settle(tenant: TenantContext, *, store: TableStore, log: RunLog) -> None:
-    """Close a pull that was killed, by whether its one write was done."""
-    left = log.unfinished(tenant, PULL_KIND)
-    if left is None:
-        return
-    rows = store.scan(LABELS.table, tenant, columns=["run_id"], run_id=left.run.run_id)
-    if rows is not None and len(rows):
-        log.finish(left.run, RunStatus.COMPLETED, manifest=RunManifest(left.run).as_dict())
-    else:
-        log.finish(left.run, RunStatus.FAILED, error="ended before its labels were written")
 
 
 def _cases(
@@ -470,17 +350,6 @@ def _reason(answer: Mapping[str, Any]) -> Reason:
     if answer["drawn"]:
         return Reason.AUDIT
     return Reason(answer.get("reason") or Reason.DOUBT)
-
-
-def _labelled(task: str, tenant: TenantContext, store: TableStore) -> frozenset[str]:
-    """Return the tickets of which an answer stands, agreed or disputed."""
-    facts = label_facts(tenant, store).filter(task=task)
-    return frozenset(standing_said(facts)["ticket_id"])
-
-
-def _label_ids(tenant: TenantContext, store: TableStore) -> frozenset[str]:
-    rows = store.scan(LABELS.table, tenant, columns=["label_id"])
-    return frozenset() if rows is None else frozenset(rows["label_id"].to_pylist())
 
 
 def _one_of(column: pa.ChunkedArray, values: AbstractSet[str]) -> pa.ChunkedArray:

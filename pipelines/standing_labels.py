@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from contracts.tables import LABELS
-from labeling.ledger import known_at, standing
+from labeling.ledger import known_at, settled, standing, standing_answers
 from lakehouse.data.tables import TableStore
 from lakehouse.tenancy import TenantContext
 
@@ -46,6 +46,13 @@ def standing_labels(
     facts = label_facts(tenant, store, at=at).filter(task=task)
     known = facts if as_of is None else known_at(facts, as_of)
     return _as_arrow(standing(known).select(COLUMNS))
+
+
+def labelled_tickets(task: str, tenant: TenantContext, store: TableStore) -> frozenset[str]:
+    """Return the tickets about which somebody's word stands, whether or not it is disputed."""
+    facts = label_facts(tenant, store).filter(task=task)
+    spoken = pl.concat([standing_answers(facts)["ticket_id"], settled(facts)["ticket_id"]])
+    return frozenset(spoken)
 
 
 def label_facts(tenant: TenantContext, store: TableStore, *, at: int | None = None) -> pl.DataFrame:

@@ -88,8 +88,8 @@ def pull(tenant: OfTenant, task: OfTask = None, as_json: AsJson = False) -> None
     from lakehouse.run import RunContext
     from pipelines.bootstrap import code_version, open_platform
     from pipelines.catalogue import refresh_catalogue
-    from pipelines.review import PULL_KIND
-    from pipelines.review import pull as bring
+    from pipelines.ledger import PULL_KIND
+    from pipelines.ledger import pull as bring
     from pipelines.selection import named
 
     platform = open_platform()

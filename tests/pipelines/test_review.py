@@ -24,8 +24,10 @@ from contracts.tables import (
     TICKETS,
 )
 from labeling.accounts import ReviewerAccounts
+from labeling.ledger import Fact
 from labeling.masking import Masking, Pii
 from labeling.memory import MemoryReviewQueue
+from labeling.observed import Seen, news
 from labeling.policy import ReviewPolicy
 from labeling.queue import (
     CaseId,
@@ -33,8 +35,6 @@ from labeling.queue import (
     CaseStatus,
     QueuedCase,
     Reason,
-    Verdict,
-    verdicts,
 )
 from lakehouse.control.postgres import Postgres
 from lakehouse.control.runs import RunLog, RunStatus
@@ -47,19 +47,17 @@ from lakehouse.tenancy import TenantContext
 from models.routing import RoutingPolicy
 from models.task import Task
 from pipelines.errors import RunFailedError
+from pipelines.ledger import PULL_KIND, Pulled, fact_rows, pull
 from pipelines.review import (
     DEFAULT_POLICY,
-    PULL_KIND,
-    Pulled,
     Pushed,
-    label_rows,
     mlflow_page,
-    pull,
     push,
     push_all,
     select_cases,
     status,
 )
+from pipelines.standing_labels import label_facts
 
 NORTE, SUR = TenantContext.parse("review-norte"), TenantContext.parse("review-sur")
 MORNING = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -520,7 +518,9 @@ def killed(filled: House) -> Callable[[bool], House]:
         run = RunContext.begin(NORTE, kind=PULL_KIND, at=MORNING)
         filled.log.start(run, PULL_KIND, {})
         if written:
-            filled.store.append(LABELS.table, label_rows(verdicts(filled.waiting()), run), run)
+            known = label_facts(NORTE, filled.store)
+            seen = news(filled.waiting(), filled.queue.accounts(NORTE), known)
+            filled.store.append(LABELS.table, fact_rows(seen, known, run), run)
         return filled
 
     return leave
@@ -540,8 +540,12 @@ def test_a_pull_after_one_that_was_killed_gives_the_same_labels(
 def test_an_answer_about_another_tenants_case_is_never_written(house: House) -> None:
     origin = CaseOrigin("correo", DAY, Reason.DOUBT, "queja", 0.4, "m", "1")
     case = QueuedCase(CaseId("review-sur", "tipo", T1, "b"), origin, "tipo.v1")
+    seen, known = (
+        Seen(case, Fact.SUBMITTED, "queja", "ana", MORNING),
+        label_facts(NORTE, house.store),
+    )
     with pytest.raises(TenantMismatchError, match="review-sur"):
-        label_rows([Verdict(case, "queja", "ana", MORNING)], house.run())
+        fact_rows([seen], known, house.run())
 
 
 def test_the_state_counts_what_waits_and_what_came_back(filled: House) -> None:
