@@ -22,6 +22,7 @@ from lakehouse.settings import Settings
 PLUGIN = ROOT / "infra" / "argilla_search"
 """Put on Argilla's path: it holds one package, and none of ours with their common names."""
 LOCK = PLUGIN / "requirements.lock"
+SCHEMA = PLUGIN / "plata_argilla_search" / "schema.sql"
 _STAMP = "plata-lock.sha256"
 
 
@@ -51,6 +52,11 @@ def version() -> str:
     """Return the version of Argilla the lock pins."""
     pins = (line.split("#")[0].strip() for line in LOCK.read_text().splitlines())
     return next(pin.split("==")[1] for pin in pins if pin.startswith("argilla-server=="))
+
+
+def prepared_version() -> str:
+    """Return what `plata_argilla_search.prepare` leaves on a database that is up to date."""
+    return f"{version()}+{hashlib.sha256(SCHEMA.read_bytes()).hexdigest()[:12]}"
 
 
 def build(environment: Path) -> None:

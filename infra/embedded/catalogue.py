@@ -266,7 +266,8 @@ def _argilla(plan: Plan, layout: Layout, credentials: Credentials) -> list[Unit]
         )
 
     async def is_prepared() -> bool:
-        return await _argilla_revision(plan.databases.argilla) == argilla_environment.version()
+        prepared = await _argilla_revision(plan.databases.argilla)
+        return prepared == argilla_environment.prepared_version()
 
     def prepare() -> Command:
         return Command((python, "-m", "plata_argilla_search.prepare"), env | owner)

@@ -53,7 +53,7 @@ def test_argilla_sees_one_package_and_none_of_ours() -> None:
         ("| ( ) - +", ""),
         ("((luz", "'luz'"),
         ("luz) agua", "('luz' & 'agua')"),
-        ("pre-pago", "'pre-pago'"),
+        ("pre-pago", "'pre pago'"),
     ],
 )
 def test_what_reviewers_type_becomes_a_query_that_is_always_valid(typed: str, query: str) -> None:

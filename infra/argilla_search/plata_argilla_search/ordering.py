@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from argilla_server.enums import SortOrder
-from argilla_server.models import Question, Record, Response, Suggestion
+from argilla_server.models import Record, Response
 from argilla_server.search_engine.base import (
     MetadataFilterScope,
     Order,
@@ -13,65 +14,77 @@ from argilla_server.search_engine.base import (
     ResponseFilterScope,
     SuggestionFilterScope,
 )
-from sqlalchemy import String, cast, func, select
+from sqlalchemy import Float, String, case, cast, func, null, select
+from sqlalchemy.dialects.postgresql import JSONB
 
-from plata_argilla_search.conditions import responses_of, suggestions_for
-from plata_argilla_search.values import each, extreme
+from plata_argilla_search.conditions import property_of, responses_of
+from plata_argilla_search.tables import FACTS, read
 
 
-def order_by(orders: list[Order], user_id: Any | None) -> list[Any]:
-    """Return what to order records by; the last keys make the order total, so pages never overlap.
+def order_by(orders: list[Order]) -> list[Any]:
+    """Return what to order records by; the last key makes the order total: no pages overlap."""
+    keys = [key for order in orders for key in _keys(order)]
+    return [*keys, *([] if keys else [Record.inserted_at]), Record.id]
 
-    Without a wish every reviewer meets the records in an order of their own, always the same, so
-    that two who start together do not label the same ones.
+
+def order_of(reviewer: UUID) -> list[Any]:
+    """Return an order of the reviewer's own, always the same.
+
+    So two who start together do not label the same records.
     """
-    keys = [_directed(order) for order in orders]
-    if not keys and user_id is not None:
-        keys.append(func.md5(func.concat(str(user_id), cast(Record.id, String))))
-    return [*keys, Record.inserted_at, Record.id]
+    seed = int.from_bytes(reviewer.bytes[:8], signed=True)
+    return [func.uuid_hash_extended(Record.id, seed), Record.id]
 
 
-def _directed(order: Order) -> Any:
+def _keys(order: Order) -> list[Any]:
     largest = order.order == SortOrder.desc
-    key = _key(order.scope, largest=largest)
-    return (key.desc() if largest else key.asc()).nulls_last()
+    return [
+        (key.desc() if largest else key.asc()).nulls_last()
+        for key in _sought(order.scope, largest=largest)
+    ]
 
 
-def _key(scope: Any, *, largest: bool) -> Any:
+def _sought(scope: Any, *, largest: bool) -> list[Any]:
     match scope:
         case RecordFilterScope():
-            return getattr(Record, getattr(scope.property, "value", scope.property))
+            name = getattr(scope.property, "value", scope.property)
+            column = getattr(Record, name)
+            return [cast(column, String) if name == "status" else column]
         case MetadataFilterScope():
-            return extreme(
-                each(Record.metadata_, scope.metadata_property), largest=largest
-            ).scalar_subquery()
+            return [_extreme(FACTS.c.metadata[scope.metadata_property], largest=largest)]
         case SuggestionFilterScope():
-            return _suggestion_key(scope, largest=largest)
+            of_question = FACTS.c.suggestions[scope.question]
+            return [_extreme(of_question[property_of(scope)], largest=largest)]
         case ResponseFilterScope():
-            return _response_key(scope, largest=largest)
+            return _of_responses(scope, largest=largest)
         case other:
             raise ValueError(f"cannot sort by {other}")
 
 
-def _suggestion_key(scope: SuggestionFilterScope, *, largest: bool) -> Any:
-    tied = suggestions_for(scope.question)
-    column = getattr(Suggestion, str(scope.property))
-    if scope.property in ("agent", "type"):
-        key: Any = cast(column, String)
-    else:
-        key = extreme(each(column), largest=largest).scalar_subquery()
-    chosen = (
-        select(key).select_from(Suggestion).join(Question, Question.id == Suggestion.question_id)
-    )
-    return chosen.where(tied).limit(1).scalar_subquery()
+def _extreme(value: Any, *, largest: bool) -> Any:
+    """Return a value to sort by, of a list the one that comes first.
+
+    JSON compares numbers as numbers and words as words.
+    """
+    parts = func.jsonb_array_elements(value).table_valued("value")
+    part: Any = cast(parts.c.value, JSONB)
+    ordered = part.desc() if largest else part.asc()
+    first = select(part).select_from(parts).order_by(ordered).limit(1).scalar_subquery()
+    kind = func.jsonb_typeof(value)
+    return case((kind == "array", first), (kind == "null", null()), else_=value)
 
 
-def _response_key(scope: ResponseFilterScope, *, largest: bool) -> Any:
+def _of_responses(scope: ResponseFilterScope, *, largest: bool) -> list[Any]:
+    """Sort by the mean of numbers; by the first of words."""
     if scope.question is None:
-        key: Any = cast(Response.status, String)
-    else:
-        values = each(Response.values, scope.question, "value")
-        key = extreme(values, largest=largest).scalar_subquery()
-    ordered = key.desc() if largest else key.asc()
-    chosen = select(key).select_from(Response).where(responses_of(scope))
-    return chosen.order_by(ordered.nulls_last()).limit(1).scalar_subquery()
+        return [_over(scope, cast(Response.status, String), largest=largest)]
+    value: Any = read(Response.values)[scope.question]["value"]
+    number = case((func.jsonb_typeof(value) == "number", cast(value, Float)))
+    mean = select(func.avg(number)).where(responses_of(scope)).scalar_subquery()
+    return [mean, _over(scope, _extreme(value, largest=largest), largest=largest)]
+
+
+def _over(scope: ResponseFilterScope, key: Any, *, largest: bool) -> Any:
+    """Of several reviewers' answers take the one that comes first."""
+    ordered = (key.desc() if largest else key.asc()).nulls_last()
+    return select(key).where(responses_of(scope)).order_by(ordered).limit(1).scalar_subquery()

@@ -7,12 +7,17 @@ Argilla's help says. Nothing a reviewer types is an error: stray operators are i
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
+
+EVERYTHING = "*"
+"""A query that asks for no word in particular."""
 
 _TOKEN = re.compile(
     r'"(?P<phrase>[^"]*)"(?:~\d+)?|(?P<mark>[()|]|[+-](?=[^\s+\-|)]))|(?P<word>[^\s"()|]+)'
 )
-_QUOTED = re.compile(r"['\\]")
+_ACCENTS = re.compile(r"[\u0300-\u036f]")
+_BETWEEN = re.compile(r"[\W_]+")
 
 
 def to_tsquery(query: str) -> str:
@@ -20,6 +25,8 @@ def to_tsquery(query: str) -> str:
 
     >>> to_tsquery('cobro -"agua potable" factur* | luz')
     "('cobro' & !'agua potable' & 'factur':* | 'luz')"
+    >>> to_tsquery("Petición ana@correo.co")
+    "('peticion' & 'ana correo co')"
     >>> to_tsquery("| ( -")
     ''
     """
@@ -57,7 +64,11 @@ def _term(kind: str, text: str, tokens: Iterator[tuple[str, str]], depth: int) -
     if kind == "mark":
         return _alternatives(tokens, depth + 1) if text == "(" else ""
     prefix = kind == "word" and text.endswith("*")
-    bare = re.sub(r"(\*+|~\d+)$", "", text) if kind == "word" else text
-    if not re.search(r"\w", bare):
-        return ""
-    return f"'{_QUOTED.sub(' ', bare)}'" + (":*" if prefix else "")
+    words = _plain(re.sub(r"(\*+|~\d+)$", "", text) if kind == "word" else text)
+    return (f"'{words}'" + (":*" if prefix else "")) if words else ""
+
+
+def _plain(text: str) -> str:
+    """Write words as `plata_search.words` in `schema.sql` writes those of a record."""
+    bare = _ACCENTS.sub("", unicodedata.normalize("NFKD", text).lower())
+    return _BETWEEN.sub(" ", bare).strip()

@@ -1,99 +1,91 @@
-"""Reading Argilla's JSON columns in SQL: one row a value, whether one value is stored or a list."""
+"""What a filter wants of JSON, as an SQL/JSON path: a value alone and one in a list are alike."""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Callable
 from typing import Any
 
+from argilla_server.errors.future import UnprocessableEntityError
 from argilla_server.search_engine.base import RangeFilter, TermsFilter
-from sqlalchemy import (
-    ColumnElement,
-    Float,
-    Text,
-    and_,
-    case,
-    cast,
-    exists,
-    func,
-    literal,
-    select,
-    text,
-)
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.sql.selectable import TableValuedAlias
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy import ColumnElement, String, cast, literal, or_
+from sqlalchemy.dialects.postgresql import JSONPATH
 
-# Accents are folded on both sides: a reviewer who types `peticion` means `petición`.
-_ACCENTED = "áàâäãéèêëíìîïóòôöõúùûüñç"
-_FOLDED = "aaaaaeeeeiiiiooooouuuunc"
-# No stemming, no stop words: what is typed is what is found, in any language.
-_SIMPLE: Any = text("'simple'::regconfig")
-_NO_PATH: Any = text("'{}'::text[]")
+_Fits = ColumnElement[bool]
 
 
-class VectorType(UserDefinedType[Any]):
-    """The type of the extension pgvector, to cast to."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        """Return its name."""
-        return "vector"
+def holds(document: Any, keys: tuple[str, ...], wanted: TermsFilter | RangeFilter) -> _Fits:
+    """Tell whether a JSON document has below `keys` one of the terms, or a number in the range."""
+    below = _below(keys)
+    if isinstance(wanted, RangeFilter):
+        return _finds(document, f"{below}[*] ? ({_within(wanted)})")
+    return _finds(document, f"{below}[*] ? ({_any(_is, wanted.values)})")
 
 
-def as_vector(value: Any) -> ColumnElement[Any]:
-    """Cast a JSON list, or its text, to a vector: both are written alike."""
-    return cast(cast(value, Text), VectorType())
+def answers(document: Any, keys: tuple[str, ...], wanted: TermsFilter | RangeFilter) -> _Fits:
+    """Do the same for the answer to a question of any kind.
+
+    A term also means the label of a marked span, and what a ranking puts first: the page writes
+    down ranks, the client only the order.
+    """
+    if isinstance(wanted, RangeFilter):
+        return holds(document, keys, wanted)
+    below = _below(keys)
+    return or_(
+        _finds(document, f"{below}[*] ? ({_any(_is_or_says, wanted.values)})"),
+        _finds(document, f"{below}[0] ? ({_any(_leads, wanted.values)})"),
+    )
 
 
-def folded(words: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Write in lower case without accents."""
-    return func.translate(func.lower(words), _ACCENTED, _FOLDED)
+def _below(keys: tuple[str, ...]) -> str:
+    return "$" + "".join(f".{_quoted(key)}" for key in keys)
 
 
-def matches_text(document: ColumnElement[Any], tsquery: str) -> ColumnElement[bool]:
-    """Search a text for a query in PostgreSQL's own language."""
-    vector = func.to_tsvector(_SIMPLE, folded(document))
-    return vector.op("@@")(func.to_tsquery(_SIMPLE, folded(literal(tsquery))))
+def _finds(document: Any, path: str) -> _Fits:
+    found: _Fits = document.bool_op("@?")(cast(literal(path, String), JSONPATH))
+    return found
 
 
-def each(column: Any, *path: str) -> TableValuedAlias:
-    """Return the values below `path` as rows of a table with one column, `value`."""
-    node: Any = cast(column, JSONB)
-    for key in path:
-        node = node[key]
-    many = func.jsonb_typeof(node) == "array"
-    listed = case((many, node), else_=func.jsonb_build_array(node))
-    return func.jsonb_array_elements(listed).table_valued("value")
+def _any(fits: Callable[[str], str], terms: list[Any]) -> str:
+    return " || ".join(fits(str(term)) for term in terms)
 
 
-def some_value(values: TableValuedAlias, wanted: TermsFilter | RangeFilter) -> ColumnElement[bool]:
-    """Tell whether any of the values is among the terms, or in the range."""
-    bare = _text(values)
-    if isinstance(wanted, TermsFilter):
-        fits: ColumnElement[bool] = bare.in_([str(term) for term in wanted.values])
-    else:
-        fits = within(cast(bare, Float), wanted, float)
-    return exists(select(1).select_from(values).where(fits))
+def _is(term: str) -> str:
+    number = _number(term)
+    return f"@ == {_quoted(term)}" + ("" if number is None else f" || @ == {number}")
 
 
-def within(column: Any, wanted: RangeFilter, convert: Any) -> ColumnElement[bool]:
-    """Compare with the bounds that are given, both inclusive."""
-    bounds = []
-    if wanted.ge is not None:
-        bounds.append(column >= convert(wanted.ge))
-    if wanted.le is not None:
-        bounds.append(column <= convert(wanted.le))
-    return and_(True, *bounds)
+def _is_or_says(term: str) -> str:
+    word = _quoted(term)
+    return f"{_is(term)} || @.label == {word} || (@.value == {word} && @.rank == 1)"
 
 
-def extreme(values: TableValuedAlias, *, largest: bool) -> Any:
-    """Return one of the values to sort by; JSON compares numbers as numbers and words as words."""
-    value: Any = cast(values.c.value, JSONB)
-    order = value.desc() if largest else value.asc()
-    known = func.jsonb_typeof(value) != "null"
-    return select(value).select_from(values).where(known).order_by(order).limit(1)
+def _leads(term: str) -> str:
+    return f"(@.value == {_quoted(term)} && !(@.rank > 0))"
 
 
-def _text(values: TableValuedAlias) -> Any:
-    """Return a JSON scalar as bare text: `"web"` as web, 3 as 3, null as nothing."""
-    return cast(values.c.value, JSONB).op("#>>")(_NO_PATH)
+def _within(wanted: RangeFilter) -> str:
+    bounds = [("ge", ">=", wanted.ge), ("le", "<=", wanted.le)]
+    given = [
+        (name, sign, _number(bound), bound) for name, sign, bound in bounds if bound is not None
+    ]
+    for name, _, number, bound in given:
+        if number is None:
+            raise UnprocessableEntityError(f"`{name}` must be a number, not '{bound}'")
+    return " && ".join(f"@ {sign} {number}" for _, sign, number, _ in given)
+
+
+def _number(value: Any) -> str | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    if not math.isfinite(number):
+        return None
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
+def _quoted(text: str) -> str:
+    """Write a text as SQL/JSON reads it; it knows no NUL, and no record has one here."""
+    return json.dumps(text.replace("\x00", " "), ensure_ascii=False)
