@@ -23,8 +23,8 @@ LABELLED = "SELECT coalesce(sum(labelled), 0) FROM gold.kpi_mlops_daily WHERE te
 @pytest.fixture(scope="module")
 def reviewer(demo: Any, plata: Any) -> Any:
     """Argilla, logged in to as the tenant's reviewer."""
-    account = plata.json("review", "account", *OF_TENANT)
-    page = f"{account['page']}/api/v1"
+    shown = plata.json("review", "account", "list", *OF_TENANT)
+    (account,), page = shown["accounts"], f"{shown['page']}/api/v1"
     login = {name: account[name] for name in ("username", "password")}
     token = httpx.post(f"{page}/token", data=login, timeout=30).raise_for_status().json()
     headers = {"Authorization": f"Bearer {token['access_token']}"}

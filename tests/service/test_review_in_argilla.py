@@ -77,7 +77,8 @@ def test_a_reviewer_reads_spanish_titles_guideline_and_reason(
     queue: ArgillaQueue, api: httpx.Client, norte: TenantContext
 ) -> None:
     identifier = dataset(api, queue.open(SPEC, norte))
-    queue.put([case(norte)], SPEC, norte)
+    made = case(norte, run_id="run-20260105T080000-1a2b", masking="v1: correo, teléfono")
+    queue.put([made], SPEC, norte)
     assert api.get(f"/datasets/{identifier}").json()["guidelines"] == SPEC.guideline.text
     questions = api.get(f"/datasets/{identifier}/questions").json()["items"]
     options = {o["value"]: o["text"] for o in questions[0]["settings"]["options"]}
@@ -88,6 +89,11 @@ def test_a_reviewer_reads_spanish_titles_guideline_and_reason(
     assert "Sugiere **Queja** con una confianza de 93 %" in fields["why"]
     assert r"\<b\>horas" in fields["why"]
     assert "(http://127.0.0.1:5000/#/models/x/versions/3)" in fields["why"]
+    assert "Datos personales cubiertos (reglas v1: correo, teléfono)" in fields["why"]
+    assert fields["why"].endswith(
+        "Procedencia: correo · 2026-01-05 · corrida run-20260105T080000-1a2b · "
+        f"`plata lineage raw t1 --tenant {norte.tenant_id}`"
+    )
 
 
 def test_a_case_carries_suggestion_metadata_and_vector(
