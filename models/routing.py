@@ -7,6 +7,7 @@ from its stored scores with another policy.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -68,3 +69,27 @@ def with_audit(decisions: pa.Array, drawn: pa.Array) -> pa.Array:
     """Turn the accepted answers that were drawn into `audit`: they count, and are checked."""
     accepted = pc.equal(decisions, Decision.ACCEPT.value)
     return pc.if_else(pc.and_(accepted, drawn), Decision.AUDIT.value, decisions)
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedRouting:
+    """What may be accepted of a bundle's answers to a task that asks for a guarantee.
+
+    Decided when a run is planned. `accept_at` is by label; a label that is not there is reviewed
+    whatever its score. Where no guarantee holds there is none, and `reason` says why.
+    """
+
+    task: str
+    bundle_id: str
+    guarantee_id: str | None
+    accept_at: Mapping[str, float]
+    reason: str = ""
+
+    def decide(self, scores: pa.Array, labels: pa.Array) -> pa.Array:
+        """Give every answer its decision; doubt, and what is not promised about, is reviewed."""
+        named = pa.array(list(self.accept_at), pa.string())
+        cuts = pa.array(list(self.accept_at.values()), pa.float64())
+        cut = pc.fill_null(cuts.take(pc.index_in(labels, value_set=named)), float("nan"))
+        known = pc.fill_null(scores, float("nan"))
+        sure = pc.greater_equal(known, cut)
+        return pc.if_else(sure, Decision.ACCEPT.value, Decision.REVIEW.value)

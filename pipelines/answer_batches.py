@@ -18,7 +18,7 @@ from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from models.routing import Decision
 from pipelines.answered import asked_text
-from pipelines.enrich import Enricher, decided
+from pipelines.enrich import Enricher, decided, routing_of
 from pipelines.known_answers import (
     KNOWN_SCHEMA,
     known_vectors,
@@ -31,7 +31,7 @@ from pipelines.past_tickets import (
 from pipelines.reenrich_plan import ReenrichPlan, find_work, side_rows
 from pipelines.run import RunPorts
 from pipelines.steps import OnStep, stage
-from registry.bundles import Bundle, TaskPins
+from registry.bundles import TaskPins
 
 BATCH_TEXTS = 256
 """Texts a batch asks about: what a spent budget may overshoot by, and a kill costs at most."""
@@ -160,7 +160,7 @@ class Answerer:
             "bundle_id": bundle.bundle_id,
         }
         parts = [
-            routed(batch.tickets, self.known, task, bundle).with_columns(_named(task))
+            routed(batch.tickets, self.known, task, self.plan).with_columns(_named(task))
             for task in tasks
         ]
         whole = pl.concat(parts).with_columns(
@@ -244,9 +244,9 @@ def _places(wanted: pl.Series, among: pl.Series) -> pa.Array:
 
 
 def routed(
-    tickets: pl.DataFrame, known: pl.DataFrame, task: TaskPins, bundle: Bundle
+    tickets: pl.DataFrame, known: pl.DataFrame, task: TaskPins, plan: ReenrichPlan
 ) -> pl.DataFrame:
-    """Give tickets the answers that are known, and what the bundle would decide about them.
+    """Give tickets the answers that are known, and what the plan's bundle decides about them.
 
     A ticket whose answer is not known has none.
     """
@@ -255,7 +255,9 @@ def routed(
         answers, on="question_sha256", how="left", maintain_order="left"
     )
     tickets_of = rows["ticket_id"].to_arrow().cast(pa.string())
-    decisions = decided(tickets_of, rows["score"].to_arrow(), task, seed=bundle.seed)
+    said, bundle = rows.select("predicted_label", "score").to_arrow(), plan.request.bundle
+    pinned = routing_of(plan.routings, bundle, task)
+    decisions = decided(tickets_of, said, task, seed=bundle.seed, pinned=pinned)
     fell = pl.col("fallback_reason").is_not_null()
     return (
         rows.with_columns(
@@ -286,7 +288,7 @@ def answers_to(
     request, columns = plan.request, ["predicted_label", "score", "decision", "probabilities"]
     pair = ["ticket_id", "task"]
     whole = pl.concat(
-        routed(work.tickets, work.known, task, request.bundle) for task in request.asked
+        routed(work.tickets, work.known, task, plan) for task in request.asked
     ).select(*pair, *columns)
     silent = pl.col("predicted_label").is_null()
     given = whole.filter(~silent)

@@ -32,13 +32,23 @@ from lakehouse.errors import InputError
 from lakehouse.manifest import Environment, RunManifest
 from lakehouse.run import RunContext, RunId
 from lakehouse.tenancy import TenantContext
+from models.routing import PinnedRouting
 from models.task import Task
 from pipelines.backfill_answers import Unanswered, answer, day_of, expected, part_of
 from pipelines.catalogue import refresh_catalogue
 from pipelines.plan import NO_ENRICHMENT, RunPlan
 from pipelines.promotion import bundle_to_plan
 from pipelines.reproduce import rehearsing
-from pipelines.run import PlannedRun, RunPorts, Step, contents_of, perform, publish_gold, terms_now
+from pipelines.run import (
+    PlannedRun,
+    RunPorts,
+    Step,
+    contents_of,
+    perform,
+    publish_gold,
+    routings_now,
+    terms_now,
+)
 from pipelines.sla_terms import SlaTerms
 from pipelines.steps import OnStep, unobserved, write
 from registry.bundles import Bundle
@@ -95,7 +105,8 @@ class Chunk:
 class BackfillPlan:
     """A layer, its days, the chunks in which something is missing, and the legal terms of Gold.
 
-    `bundle` is there where models answer too: the exact versions every alias meant.
+    `bundle` is there where models answer too: the exact versions every alias meant; `routings` are
+    for its tasks that ask for a guarantee.
     """
 
     layer: Layer
@@ -103,6 +114,7 @@ class BackfillPlan:
     chunks: tuple[Chunk, ...]
     sla: SlaTerms = field(default_factory=SlaTerms)
     bundle: Bundle | None = None
+    routings: tuple[PinnedRouting, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -186,7 +198,9 @@ def plan_backfill(
         found += _answers(days, bundle, run, ports, rows_coming)
     tell(len(candidates), len(candidates))
     terms = terms_now(run.tenant, ports)
-    return Backfill(run, BackfillPlan(layer, days, tuple(found), terms, bundle))
+    deciding = [] if bundle is None else [bundle]
+    routings = routings_now(run.tenant, deciding, ports, now=at)
+    return Backfill(run, BackfillPlan(layer, days, tuple(found), terms, bundle, routings))
 
 
 def _bundle_of(tasks: Sequence[Task], layer: Layer, run: RunContext, ports: RunPorts) -> Bundle:
@@ -228,7 +242,7 @@ def carry_out(
         day = day_of(chunk.name)
         if plan.bundle is not None and day is not None:
             with scratch() as lake:
-                answer(day, plan.bundle, run, ports, lake, on_step=on_step)
+                answer(day, plan.bundle, plan.routings, run, ports, lake, on_step=on_step)
         else:
             missing = layer.missing(chunk.name, run, plan.days, ports, scratch)
             layer.add(chunk.name, missing, run, ports, on_step)

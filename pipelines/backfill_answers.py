@@ -18,6 +18,7 @@ from contracts.contract import Contract
 from contracts.tables import CLASSIFICATIONS, EMBEDDINGS, ENTITIES, MESSAGES, TICKETS
 from lakehouse.data.history import VersionedTableStore
 from lakehouse.run import RunContext
+from models.routing import PinnedRouting
 from pipelines.answered import CITIZEN
 from pipelines.enrich import Enricher
 from pipelines.pending import with_digest
@@ -116,6 +117,7 @@ def expected(tickets: int, bundle: Bundle, run: RunContext, ports: RunPorts) -> 
 def answer(
     day: date,
     bundle: Bundle,
+    routings: Sequence[PinnedRouting],
     run: RunContext,
     ports: RunPorts,
     scratch: VersionedTableStore,
@@ -130,7 +132,7 @@ def answer(
     due = Unanswered(run, bundle, ports.store).on(day)
     if len(due) == 0:
         return
-    aside = _enricher(run, bundle, scratch, ports)
+    aside = replace(_enricher(run, bundle, scratch, ports), routings=routings)
     aside.embed(due)
     aside.extract(due)
     aside.classify(due)

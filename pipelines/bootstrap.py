@@ -52,6 +52,7 @@ from models.task import Task
 from pipelines.contest import Asking
 from pipelines.enrich import ModelSteps
 from pipelines.evaluate import EvaluationPorts
+from pipelines.guarantee import GuaranteePorts
 from pipelines.lineage_walk import LineagePorts
 from pipelines.promotion import PromotionPorts
 from pipelines.reproduce import Reproduction, reproduce
@@ -175,6 +176,11 @@ class Platform:
     def bundles(self) -> BundleLog:
         """Which versions answer, and who decided so."""
         return BundleLog(self.postgres)
+
+    @property
+    def guarantees(self) -> GuaranteePorts:
+        """What guarantees are made from and judged by."""
+        return GuaranteePorts.over(self.postgres, self.store)
 
     @property
     def promotion(self) -> PromotionPorts:

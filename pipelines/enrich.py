@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from models.classifier import Classifier, require_labels
 from models.classifier import answers as answers_of
 from models.entities import entities_step
 from models.folder import LLM, family_of
-from models.routing import Decision, RoutingPolicy, audit_sample, with_audit
+from models.routing import Decision, PinnedRouting, RoutingPolicy, audit_sample, with_audit
 from pipelines.answered import CHAMPION, asked_text
 from pipelines.steps import OnStep, Progress, own_rows, stage, untold
 from registry.bundles import Bundle, EntityPins, TaskPins
@@ -116,7 +116,10 @@ class ModelSteps:
 
 @dataclass(frozen=True, slots=True)
 class Enricher:
-    """One run's enrichment and what it works with. `cluster` None computes in this process."""
+    """One run's enrichment and what it works with. `cluster` None computes in this process.
+
+    `routings` are the plan's, for the tasks that ask for a guarantee.
+    """
 
     run: RunContext
     bundle: Bundle
@@ -127,6 +130,7 @@ class Enricher:
     on_step: OnStep
     arm: Arm = WHOLE_RUN
     on_took: OnTook = uncounted
+    routings: Sequence[PinnedRouting] = ()
 
     def embed(self, due: pa.Table, *, progress: Progress = untold) -> None:
         """Stage the vectors of `due` (see `pending_tickets`) for Silver `embeddings`."""
@@ -404,7 +408,7 @@ class Enricher:
             "predicted_label": answers["predicted_label"],
             "score": answers["score"],
             "probabilities": answers["probabilities"],
-            **self._routed(rows["ticket_id"], answers["score"], voice),
+            **self._routed(rows["ticket_id"], answers, voice),
             "tier": voice.tier,
             "explanation": answers["explanation"],
             "fallback_reason": pa.nulls(len(rows), pa.string()),
@@ -426,17 +430,18 @@ class Enricher:
             made = made.set_column(place, made.schema.field(place), values)
         return made
 
-    def _routed(
-        self, tickets: pa.ChunkedArray, scores: pa.ChunkedArray, voice: _Voice
-    ) -> dict[str, Any]:
+    def _routed(self, tickets: pa.ChunkedArray, answers: pa.Table, voice: _Voice) -> dict[str, Any]:
         """Return the columns that say what becomes of answers: of a champion's only."""
-        unasked = {"guarantee_id": pa.nulls(len(tickets), pa.string())}
         if voice.tier != CHAMPION:
-            drawn = pa.nulls(len(tickets), pa.bool_())
-            return {"decision": Decision.NONE.value, "drawn": drawn, **unasked}
+            return {"decision": Decision.NONE.value, "drawn": None, "guarantee_id": None}
         seed, task, flat = self.bundle.seed, voice.task, tickets.combine_chunks()
-        decisions = decided(flat, scores.combine_chunks(), task, seed=seed)
-        return {"decision": decisions, "drawn": sampled(flat, task, seed=seed), **unasked}
+        pinned = routing_of(self.routings, self.bundle, task)
+        said = answers.select(["predicted_label", "score"])
+        return {
+            "decision": decided(flat, said, task, seed=seed, pinned=pinned),
+            "drawn": sampled(flat, task, seed=seed),
+            "guarantee_id": None if pinned is None else pinned.guarantee_id,
+        }
 
     def _fence(self, rows: pa.Table) -> dict[str, Any]:
         return {
@@ -484,10 +489,32 @@ class Enricher:
         return own_rows(self.store, contract, self.run, columns=columns)
 
 
-def decided(tickets: pa.Array, scores: pa.Array, task: TaskPins, *, seed: int) -> pa.Array:
-    """Route a champion's scores, and mark what a person checks all the same."""
-    decisions = RoutingPolicy(task.accept_at).decide(scores)
+def decided(
+    tickets: pa.Array,
+    answers: pa.Table,
+    task: TaskPins,
+    *,
+    seed: int,
+    pinned: PinnedRouting | None,
+) -> pa.Array:
+    """Route a champion's answers (predicted_label, score), and mark what a person checks too.
+
+    By the bundle's own threshold, or by what is `pinned` where the task asks for a guarantee.
+    """
+    scores = answers["score"].combine_chunks()
+    if pinned is None:
+        decisions = RoutingPolicy(task.accept_at).decide(scores)
+    else:
+        decisions = pinned.decide(scores, answers["predicted_label"].combine_chunks())
     return with_audit(decisions, sampled(tickets, task, seed=seed))
+
+
+def routing_of(
+    routings: Sequence[PinnedRouting], bundle: Bundle, task: TaskPins
+) -> PinnedRouting | None:
+    """Return what a plan says about a bundle's task; None where it asks for no guarantee."""
+    key = (task.task, bundle.bundle_id)
+    return next((one for one in routings if (one.task, one.bundle_id) == key), None)
 
 
 def sampled(tickets: pa.Array, task: TaskPins, *, seed: int) -> pa.Array:
@@ -573,6 +600,7 @@ def _table(contract: Contract, columns: Mapping[str, Any], count: int) -> pa.Tab
     for field in contract.schema:
         value = columns[field.name]
         if not isinstance(value, pa.Array | pa.ChunkedArray):
-            value = pa.repeat(value, count)
+            given = value if isinstance(value, pa.Scalar) else pa.scalar(value, field.type)
+            value = pa.repeat(given, count)
         arrays.append(value.cast(field.type))
     return pa.table(arrays, schema=contract.schema)

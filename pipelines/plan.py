@@ -18,6 +18,7 @@ from lakehouse.control.runs import RunLog, RunStatus
 from lakehouse.data.tables import TableRef, TableStore
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
+from models.routing import PinnedRouting
 from pipelines.sla_terms import DEFAULT_TERMS, SlaTerms
 from registry.bundles import Bundle
 from registry.challenges import Challenge
@@ -46,7 +47,8 @@ class RunPlan:
     `landings` are digests of files in Raw. `versions` are those of the tables as they were, None
     where a table was not there. `carried` are failed runs whose Bronze rows this run takes along.
     `bundle_asked` is the reference that meant the bundle, empty where none was asked for.
-    `challenge` is the experiment that ran when the run was planned.
+    `challenge` is the experiment that ran when the run was planned. `routings` say what may be
+    accepted of the tasks that ask for a guarantee, of each bundle that decides.
     """
 
     landings: tuple[str, ...]
@@ -56,6 +58,7 @@ class RunPlan:
     bundle_asked: str = ""
     sla: SlaTerms = field(default_factory=SlaTerms)
     challenge: Challenge | None = None
+    routings: tuple[PinnedRouting, ...] = ()
 
     def version(self, table: TableRef) -> int | None:
         """Return the version of a table when the run was planned."""
@@ -84,6 +87,7 @@ def plan_run(
     log: RunLog,
     terms: SlaTerms = DEFAULT_TERMS,
     challenge: Challenge | None = None,
+    routings: tuple[PinnedRouting, ...] = (),
 ) -> RunPlan:
     """Plan a run over the landings that wait; reads, writes nothing."""
     tables = [contract.table for contract in (*BRONZE, *SILVER)]
@@ -96,6 +100,7 @@ def plan_run(
         bundle_asked=asked,
         sla=terms,
         challenge=challenge,
+        routings=routings,
     )
 
 

@@ -19,6 +19,7 @@ from lakehouse.data.query import QueryEngine
 from lakehouse.errors import InputError
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
+from models.routing import PinnedRouting
 from pipelines.known_answers import (
     KNOWN_TABLES,
     known_answers,
@@ -31,7 +32,7 @@ from pipelines.past_tickets import (
     with_questions,
 )
 from pipelines.plan import REENRICH_KIND
-from pipelines.run import RunPorts, terms_now
+from pipelines.run import RunPorts, routings_now, terms_now
 from pipelines.sla_terms import SlaTerms
 from registry.bundles import Bundle, TaskPins
 
@@ -61,7 +62,7 @@ class ReenrichPlan:
     """A request made exact. `versions` are of Silver as it was.
 
     `known` are the versions of the tables that answers, vectors and, for Gold, labels are taken
-    from. `sla` are Gold's legal terms.
+    from. `sla` are Gold's legal terms. `routings` are for the tasks that ask for a guarantee.
     """
 
     request: Request
@@ -70,6 +71,7 @@ class ReenrichPlan:
     publish: bool = False
     sla: SlaTerms = field(default_factory=SlaTerms)
     plan_id: str | None = None
+    routings: tuple[PinnedRouting, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values, the bundle's name among them."""
@@ -147,11 +149,16 @@ def begin(
     at: datetime,
     code_version: str = "unknown",
 ) -> Reenrich:
-    """Give a plan its run, and let it know what has become known since; stores nothing."""
+    """Give a plan its run, and let it know what has become known since, and which guarantees stand;
+    stores nothing.
+    """
+    bundle = plan.request.bundle
     run = RunContext.begin(
-        tenant, kind=REENRICH_KIND, at=at, seed=plan.request.bundle.seed, code_version=code_version
+        tenant, kind=REENRICH_KIND, at=at, seed=bundle.seed, code_version=code_version
     )
-    return Reenrich(run, replace(plan, known=heads_of((*KNOWN_TABLES, LABELS), tenant, ports)))
+    known = heads_of((*KNOWN_TABLES, LABELS), tenant, ports)
+    routings = routings_now(tenant, [bundle], ports, now=at)
+    return Reenrich(run, replace(plan, known=known, routings=routings))
 
 
 def heads_of(

@@ -37,6 +37,7 @@ from lakehouse.manifest import Environment, FileInput, RunManifest
 from lakehouse.run import RunContext, RunId
 from lakehouse.telemetry import run_logger
 from lakehouse.tenancy import TenantContext
+from models.routing import PinnedRouting
 from models.task import Task
 from pipelines.audits import Audits
 from pipelines.bronze import stage_landings
@@ -47,17 +48,26 @@ from pipelines.gold import count_gold, write_gold
 from pipelines.gold_checks import check_gold
 from pipelines.gold_serving import serve_gold
 from pipelines.gold_view import read_silver
+from pipelines.guarantee import GuaranteePorts, routings_to_plan, withdraw_failed
 from pipelines.pending import pending_tickets
 from pipelines.plan import RUN_KIND, RunPlan, plan_run, planned_landings, stranded_runs
 from pipelines.promotion import PromotionPorts, bundle_to_plan
 from pipelines.quality import audit_rows, audit_staged, layer_begun, publish_layer, require
 from pipelines.run_events import RunEvents, Silent
-from pipelines.shadow import arms_of, ask_shadow, challenge_to_plan, recorder, shadow_of
+from pipelines.shadow import (
+    arms_of,
+    ask_shadow,
+    challenge_to_plan,
+    deciding_bundles,
+    recorder,
+    shadow_of,
+)
 from pipelines.silver import SilverInput, refine_events
 from pipelines.sla_terms import SlaTerms
 from pipelines.steps import OnStep, Progress, unobserved
-from pipelines.tenant_config import terms_of, upkeep_of
+from pipelines.tenant_config import tasks_of, terms_of, upkeep_of
 from pipelines.upkeep import Upkeep, warned
+from registry.bundles import Bundle
 from registry.refs import Registry
 
 GOLD_KIND = "gold"
@@ -116,6 +126,11 @@ class RunPorts:
         """What says which bundle a run is planned against."""
         return PromotionPorts.over(self.postgres, self.registry)
 
+    @property
+    def guarantees(self) -> GuaranteePorts:
+        """What says how much may be accepted where a guarantee is asked for."""
+        return GuaranteePorts.over(self.postgres, self.store)
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
@@ -144,6 +159,7 @@ def open_run(
     It is planned against the tenant's champion, with the experiment that runs, or against the
     `bundle` that is named, with none. Hold
     `ports.log.exclusive(tenant, RUN_KIND)` from here to `close_run`.
+    A guarantee that drift or the audit speaks against is withdrawn first.
     """
     unfinished = ports.log.unfinished(tenant, RUN_KIND)
     if unfinished is not None:
@@ -151,6 +167,9 @@ def open_run(
         _require_bundle(planned, bundle, ports)
         return planned
     fresh = next_run(tenant, tasks, ports, at=at, code_version=code_version, bundle=bundle)
+    if fresh is not None:
+        for one in deciding_bundles(fresh.plan.bundle, fresh.plan.challenge):
+            withdraw_failed(tenant, tasks, one, ports.guarantees, now=at)
     if fresh is not None:
         ports.log.start(fresh.run, RUN_KIND, fresh.plan.as_dict())
     return fresh
@@ -173,6 +192,8 @@ def next_run(
     run = RunContext.begin(
         tenant, kind=RUN_KIND, at=at, seed=chosen.seed, code_version=code_version
     )
+    challenge = None if bundle else challenge_to_plan(tenant, tasks, chosen, ports.postgres)
+    bundles = deciding_bundles(chosen, challenge)
     plan = plan_run(
         run,
         chosen,
@@ -181,7 +202,8 @@ def next_run(
         store=ports.store,
         log=ports.log,
         terms=terms_now(tenant, ports),
-        challenge=None if bundle else challenge_to_plan(tenant, tasks, chosen, ports.postgres),
+        challenge=challenge,
+        routings=routings_to_plan(tenant, tasks, bundles, ports.guarantees, now=at),
     )
     return PlannedRun(run, plan)
 
@@ -382,6 +404,7 @@ class _Work:
             self.ports.cluster,
             self.on_step,
             on_took=self._on_took(),
+            routings=self.plan.routings,
         )
 
     def _on_took(self) -> OnTook:
@@ -486,7 +509,8 @@ def _classifications(work: _Work) -> None:
         given = sum(part.rows for part in parts)
         fallen = sum((arm.fallen() for arm, _ in arms), Counter[tuple[str, str]]())
         every = every_answer(given, expected - fallen.total())
-        work.judge([*work.audited(SILVER), every, *_own_answers(fallen, tickets), *aside])
+        own = [*_own_answers(fallen, tickets), *_guarantees(work.plan)]
+        work.judge([*work.audited(SILVER), every, *own, *aside])
     work.publish(SILVER)
 
 
@@ -549,6 +573,40 @@ def _own_answers(fallen: Counter[tuple[str, str]], due: int) -> list[QualityResu
             "0",
         )
     ]
+
+
+_GUARANTEED = "every guarantee that is asked for holds"
+
+
+def _guarantees(plan: RunPlan) -> list[QualityResult]:
+    """Warn of the tasks that ask for a guarantee and have none: nothing of theirs is accepted."""
+    if not plan.routings:
+        return []
+    missing = [one for one in plan.routings if one.guarantee_id is None]
+    found = "; ".join(f"{one.task} of {one.bundle_id} has none ({one.reason})" for one in missing)
+    table = CLASSIFICATIONS.table
+    return [
+        QualityResult(
+            table.layer.value,
+            table.entity,
+            _GUARANTEED,
+            "warning",
+            not missing,
+            f"nothing is accepted: {found}" if missing else "all hold",
+            "all hold",
+        )
+    ]
+
+
+def routings_now(
+    tenant: TenantContext, bundles: Sequence[Bundle], ports: RunPorts, *, now: datetime
+) -> tuple[PinnedRouting, ...]:
+    """Return what bundles may accept of the tasks that ask for a guarantee, as configured now."""
+    config = TenantDirectory(ports.postgres).config(tenant)
+    if config is None:
+        return ()
+    tasks = tasks_of(config.values, tenant)
+    return routings_to_plan(tenant, tasks, bundles, ports.guarantees, now=now)
 
 
 def terms_now(tenant: TenantContext, ports: RunPorts) -> SlaTerms:
@@ -649,7 +707,12 @@ def _manifest(planned: PlannedRun, ports: RunPorts, seconds: Mapping[str, float]
         files=tuple(_file(landing) for landing in landings),
         inputs=inputs,
         outputs=_heads(run.tenant, ports, (*BRONZE, *SILVER, *GOLD)),
-        pins={**_bundle_pins(plan), **plan.bundle.pins(), "sla": str(plan.sla)},
+        pins={
+            **_bundle_pins(plan),
+            **plan.bundle.pins(),
+            **_guarantee_pins(plan),
+            "sla": str(plan.sla),
+        },
         digests=_digests(plan),
         counts={table: content.rows for table, content in contents.items()},
         contents=contents,
@@ -668,6 +731,16 @@ def _bundle_pins(plan: RunPlan) -> dict[str, str]:
     own = {f"challenger.{name}": pin for name, pin in challenger.pins().items()}
     said = {"experiment": plan.challenge.experiment_id, "challenger": challenger.bundle_id}
     return {**pins, **said, **own}
+
+
+def _guarantee_pins(plan: RunPlan) -> dict[str, str]:
+    """Say by which guarantee each task was routed, or why by none."""
+    own = plan.bundle.bundle_id
+    return {
+        f"{'' if one.bundle_id == own else 'challenger.'}{one.task}.guarantee": one.guarantee_id
+        or f"none ({one.reason})"
+        for one in plan.routings
+    }
 
 
 def _digests(plan: RunPlan) -> dict[str, str]:

@@ -136,6 +136,12 @@ def arms_of(
     return [(enricher, due.filter(pc.invert(drawn))), (challenger, due.filter(drawn))]
 
 
+def deciding_bundles(champion: Bundle, challenge: Challenge | None) -> list[Bundle]:
+    """Return the bundles whose answers count in a run: the champion's, and a test's challenger."""
+    tried = [] if challenge is None or challenge.mode is Mode.SHADOW else [challenge.bundle]
+    return [champion, *tried]
+
+
 def shadow_of(enricher: Enricher, challenge: Challenge | None) -> Enricher | None:
     """Return who answers aside, None where nobody does."""
     if challenge is None or challenge.mode is Mode.AB:

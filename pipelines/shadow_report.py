@@ -201,12 +201,16 @@ def _read(
 
 
 def _as_routed(aside: pl.DataFrame, challenger: Bundle) -> pl.DataFrame:
-    """Say what the challenger's routing would have decided; in the table it is none."""
+    """Say what the challenger's own thresholds would have decided; in the table it is none.
+
+    A guarantee is about one bundle, so the challenger has none yet.
+    """
     routed = [aside.clear()]
     for pins in challenger.tasks:
         rows = aside.filter(task=pins.task)
-        tickets, scores = rows["ticket_id"].to_arrow(), rows["score"].to_arrow()
-        decisions = decided(tickets.cast("string"), scores, pins, seed=challenger.seed)
+        answers = rows.select("predicted_label", "score").to_arrow()
+        tickets = rows["ticket_id"].to_arrow().cast("string")
+        decisions = decided(tickets, answers, pins, seed=challenger.seed, pinned=None)
         routed.append(rows.with_columns(pl.Series("decision", decisions)))
     return pl.concat(routed)
 

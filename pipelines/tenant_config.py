@@ -29,6 +29,7 @@ from lakehouse.data.maintenance import CHECKPOINT_EVERY, TidyPolicy
 from lakehouse.errors import ConfigurationError, InputError
 from lakehouse.tenancy import TenantContext
 from models.gates import GatePolicy, read_policy
+from models.guarantee import EXPIRES_DAYS, GuaranteeTerms
 from models.routing import RoutingPolicy
 from models.task import EntityTask, Task
 from pipelines.sla_terms import DEFAULT_DAYS, DEFAULT_TERMS, SlaTerms
@@ -39,11 +40,24 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class GuaranteeConfig(_Strict):
+    """How wrong what is accepted may be, how surely, for how long, and of which labels together."""
+
+    alpha: float = Field(gt=0, lt=1)
+    delta: float = Field(default=0.1, gt=0, lt=1)
+    expires_days: int = Field(default=EXPIRES_DAYS, ge=1, le=3650)
+    groups: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] = ()
+
+
 class RoutingConfig(_Strict):
-    """Where doubt begins, and how much of what is accepted is checked all the same."""
+    """Where doubt begins, and how much of everything is checked all the same.
+
+    With `guarantee` nothing is accepted but what is proven, and `accept_at` decides nothing.
+    """
 
     accept_at: float = Field(ge=0, le=1)
     audit_share: float = Field(default=0.05, ge=0, le=1)
+    guarantee: GuaranteeConfig | None = None
 
 
 class TaskConfig(_Strict):
@@ -254,7 +268,14 @@ def _task(name: str, config: TaskConfig, tenant: TenantContext, embedding: Embed
         routing=RoutingPolicy(accept_at=config.routing.accept_at),
         audit_share=config.routing.audit_share,
         embedding=embedding,
+        guarantee=_terms(config.routing.guarantee),
     )
+
+
+def _terms(asked: GuaranteeConfig | None) -> GuaranteeTerms | None:
+    if asked is None:
+        return None
+    return GuaranteeTerms(asked.alpha, asked.delta, asked.expires_days, asked.groups)
 
 
 def _checked(values: object) -> TenantConfigFile:

@@ -16,6 +16,7 @@ from serving.cli import (
     demo,
     drift,
     evaluate,
+    guarantee,
     lineage,
     models,
     past,
@@ -78,6 +79,7 @@ app.add_typer(prompts.app, name="prompts")
 app.add_typer(bundles.app, name="bundles")
 app.add_typer(shadow.app, name="shadow")
 app.add_typer(review.app, name="review")
+app.add_typer(guarantee.app, name="guarantee")
 app.add_typer(drift.app, name="drift")
 
 

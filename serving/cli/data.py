@@ -364,11 +364,17 @@ def _show_manifest(tenant: str, manifest: dict[str, Any] | None, as_json: bool) 
             table=lambda: f"{tenant}: nothing waits in Raw, so there is nothing to do",
         )
         return
+    unproven = [
+        f"{name.removesuffix('.guarantee')}: {said}"
+        for name, said in manifest.get("pins", {}).items()
+        if name.endswith(".guarantee") and said.startswith("none")
+    ]
+    warned = f"; NOTHING IS ACCEPTED without a guarantee: {', '.join(unproven)}" if unproven else ""
     emit(
         manifest,
         as_json=as_json,
         table=lambda: grid(
-            f"{tenant}: {manifest['run_id']} has ended",
+            f"{tenant}: {manifest['run_id']} has ended{warned}",
             ["table", "rows of this run"],
             [[table, rows] for table, rows in manifest["counts"].items()],
         ),

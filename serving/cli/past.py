@@ -249,6 +249,9 @@ def plan_run_command(
     value = {"plan_id": plan_id, "estimate": found.as_dict(), "plan": planned.plan.as_dict()}
     files = len(planned.plan.landings)
     what = f"correr {files} archivos con {planned.plan.bundle.bundle_id}"
+    unproven = [one.task for one in planned.plan.routings if one.guarantee_id is None]
+    if unproven:
+        what += f"; sin garantía vigente no se acepta nada de {', '.join(unproven)}"
     emit(value, as_json=as_json, table=lambda: drawn_estimate(tenant, plan_id, what, found))
 
 
