@@ -4,7 +4,7 @@ nothing in it can run, and no citizen's text is on it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from html import escape
 from importlib import resources
@@ -13,6 +13,7 @@ from labeling.argilla_records import REASONS
 from labeling.workload import AGES, Load, Pace
 from pipelines.diff_page import table
 from pipelines.diff_pictures import number, percent, svg
+from pipelines.review_effect import Effect
 from pipelines.review_report import BOGOTA, Automation, ReviewReport, TaskReview, Together
 
 _WEEKDAYS = ("lun", "mar", "mié", "jue", "vie", "sáb", "dom")
@@ -99,6 +100,7 @@ def _task(task: TaskReview, report: ReviewReport) -> str:
 <h3>En qué coinciden las personas</h3>
 {_together(task.together)}
 <h3>Qué hace la máquina sola</h3>
+{_effect(task.effect)}
 {_automation(task.automation, report.tenant)}
 </section>"""
 
@@ -177,6 +179,27 @@ def _together(found: Together) -> str:
         f"<p>En <b>{number(found.unanimous)}</b> de {number(found.tickets)} radicados que vieron "
         f"dos o más personas, todas dijeron lo mismo "
         f"(<b>{percent(found.unanimous / found.tickets)}</b>).</p>"
+    )
+
+
+def _effect(found: Effect | None) -> str:
+    return "" if found is None else f'<p class="lead">{told(found, percent)}</p>'
+
+
+def told(found: Effect, written: Callable[[float], str]) -> str:
+    """Say in words what labels bought; `written` writes a share."""
+    before, after = found.before, found.after
+    promise = (
+        f"con la misma garantía: a lo sumo {written(after.alpha)} de error en lo que acepta, con "
+        f"confianza de {written(1 - after.delta)}"
+    )
+    also = "" if found.same_bundle else " También cambió el paquete que responde."
+    moved = f"de {written(before.coverage)} a {written(after.coverage)}"
+    if found.labels > 0 and after.coverage > before.coverage:
+        return f"{found.labels} etiquetas más subieron la automatización {moved}, {promise}.{also}"
+    return (
+        f"La automatización pasó {moved}, con {before.labels} y luego {after.labels} etiquetas de "
+        f"la muestra, {promise}.{also}"
     )
 
 

@@ -17,11 +17,13 @@ import polars as pl
 from labeling.ledger import standing_answers
 from labeling.queue import CaseStatus, Reason, ReviewQueue, tally
 from labeling.workload import AGES, Load, Pace, last_days, loads, paces
+from lakehouse.control.guarantees import GuaranteeLog
 from lakehouse.control.postgres import Postgres
 from lakehouse.data.tables import TableStore
 from lakehouse.tenancy import TenantContext
 from models.task import Task
 from pipelines.business_time import UTC_OFFSET
+from pipelines.review_effect import Effect, effect, in_force
 from pipelines.standing_labels import label_facts, standing_labels
 
 BOGOTA = timezone(timedelta(microseconds=UTC_OFFSET))
@@ -56,7 +58,8 @@ class Automation:
 class TaskReview:
     """One task. `labels` counts the tickets of which a label stands, `cases` what is in the queue.
 
-    `automation` is by model, in the order in which they began to answer.
+    `automation` is by model, in the order in which they began to answer; `effect` what labels
+    bought, None where no two guarantees promise the same.
     """
 
     task: str
@@ -66,6 +69,7 @@ class TaskReview:
     paces: tuple[Pace, ...]
     together: Together
     automation: tuple[Automation, ...]
+    effect: Effect | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values; ages are in days."""
@@ -77,6 +81,7 @@ class TaskReview:
             "reviewers": [asdict(pace) for pace in self.paces],
             "together": asdict(self.together),
             "automation": [{**asdict(found), "share": found.share} for found in self.automation],
+            "effect": None if self.effect is None else asdict(self.effect),
         }
 
 
@@ -127,6 +132,7 @@ def _of_task(
         paces=paces(cases, days, BOGOTA),
         together=together(label_facts(tenant, store).filter(task=task)),
         automation=_automation(tenant, task, postgres),
+        effect=effect(in_force(GuaranteeLog(postgres).history(tenant, task=task), now)),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from labeling.argilla_records import REASONS
-from pipelines.review_page import age
+from pipelines.review_page import age, told
 from pipelines.review_report import ReviewReport, TaskReview
 from serving.cli.output import grid
 
@@ -81,6 +81,8 @@ def _outcome(task: TaskReview) -> list[str]:
             f"{task.task}: {task.together.unanimous} de {task.together.tickets} radicados con "
             "varias respuestas tienen una sola"
         )
+    if task.effect is not None:
+        lines.append(f"{task.task}: {told(task.effect, lambda share: f'{share:.1%}')}")
     lines += [
         f"{task.task}: {found.model} resolvió solo {found.share:.1%} de {found.classified:,} "
         f"({found.first} a {found.last})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -11,7 +12,8 @@ import pytest
 from contracts.tables import LABELS
 from labeling.queue import Reason
 from labeling.workload import Load, Pace, last_days
-from pipelines.review_page import page
+from pipelines.review_effect import Effect, Promised
+from pipelines.review_page import page, told
 from pipelines.review_report import (
     BOGOTA,
     Automation,
@@ -33,6 +35,10 @@ LOAD = Load(
     median=timedelta(hours=30),
     ages=(1_000, 200, 31, 10, 0),
 )
+BETTER = Effect(
+    Promised(NOW - timedelta(days=30), "b1", 0.05, 0.1, (), 300, 0.61),
+    Promised(NOW, "b1", 0.05, 0.1, (), 420, 0.68),
+)
 TASK = TaskReview(
     "tipo",
     cases={},
@@ -41,6 +47,7 @@ TASK = TaskReview(
     paces=(Pace("<b>ana</b>-norte", (0, 0, 0, 0, 0, 3, 5), 8, 6),),
     together=Together(20, 18),
     automation=(Automation("norte.tipo/2", date(2026, 3, 1), date(2026, 3, 9), 1_000, 681),),
+    effect=BETTER,
 )
 BARE = TaskReview("prioridad", {}, 0, (), (), Together(0, 0), ())
 
@@ -58,6 +65,19 @@ def test_the_page_tells_what_waits_since_when_and_who_answered(written: str) -> 
     assert "duda 1.241 7 2 90 1 día 12 días" in text
     assert "tipo/2 68,1 % de 1.000" in text
     assert "En 18 de 20 radicados que vieron dos o más personas" in text
+
+
+def test_what_labels_bought_is_said_with_the_promise_it_holds_under(written: str) -> None:
+    said = "120 etiquetas más subieron la automatización de 61,0 % a 68,0 %, con la misma garantía"
+    assert said in " ".join(written.split())
+    assert "También cambió" not in written
+
+
+def test_a_rise_with_another_bundle_says_so_and_a_fall_is_no_rise() -> None:
+    retrained = replace(BETTER, after=replace(BETTER.after, bundle_id="b2"))
+    assert told(retrained, str).endswith("También cambió el paquete que responde.")
+    worse = replace(BETTER, after=replace(BETTER.after, coverage=0.5))
+    assert told(worse, str).startswith("La automatización pasó de 0.61 a 0.5, con 300 y luego 420")
 
 
 def test_what_is_not_known_is_said_to_be_so(written: str) -> None:

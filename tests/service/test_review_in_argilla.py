@@ -200,6 +200,49 @@ def test_cases_for_two_people_have_a_dataset_that_asks_two(
     assert held(api, norte) == {"tipo": (1, 1), "tipo (2 personas)": (1, 2)}
 
 
+def test_a_case_for_two_people_waits_for_the_second_and_then_for_nobody(
+    queue: ArgillaQueue, api: httpx.Client, norte: TenantContext
+) -> None:
+    queue.open(SPEC, norte)
+    queue.put([case(norte, wanted=2)], SPEC, norte)
+    pages = []
+    for name in ("ana", "luis", "eva"):
+        reviewer = Reviewer(f"{name}-{norte.tenant_id}", "una-clave-larga")
+        queue.enrol(reviewer, norte)
+        pages.append(ReviewerPage(str(api.base_url), reviewer))
+    for page, left in zip(pages, ([1, 1, 1], [0, 1, 1], [0, 0, 0]), strict=True):
+        assert [len(p.pending()) for p in pages] == left
+        if any(left):
+            page.submit("queja")
+
+
+class ReviewerPage:
+    """What a reviewer's browser asks, logged in with their password."""
+
+    def __init__(self, url: str, reviewer: Reviewer) -> None:
+        self._api = httpx.Client(base_url=url)
+        form = {"username": reviewer.username, "password": reviewer.password}
+        token = self._api.post("/token", data=form).raise_for_status().json()["access_token"]
+        self._api.headers["Authorization"] = f"Bearer {token}"
+
+    def pending(self) -> list[str]:
+        """List the records that the page shows under pending, of all datasets."""
+        found = []
+        for known in self._api.get("/me/datasets").json()["items"]:
+            scopes = [{"entity": entity, "property": "status"} for entity in ("response", "record")]
+            wanted = [{"type": "terms", "scope": scope, "values": ["pending"]} for scope in scopes]
+            place = f"/me/datasets/{known['id']}/records/search"
+            answer = self._api.post(place, json={"filters": {"and": wanted}}).raise_for_status()
+            found += [item["record"]["id"] for item in answer.json()["items"]]
+        return found
+
+    def submit(self, label: str) -> None:
+        """Answer the first pending record."""
+        said = {"status": "submitted", "values": {"label": {"value": label}}}
+        place = f"/records/{self.pending()[0]}/responses"
+        self._api.post(place, json=said).raise_for_status()
+
+
 def held(api: httpx.Client, tenant: TenantContext) -> dict[str, tuple[int, int]]:
     """Count records by dataset, with the answers each wants."""
     workspaces = api.get("/me/workspaces").raise_for_status().json()["items"]
