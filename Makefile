@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo demo-real test stress check contracts format up down bench bench-lakehouse lock clean
+.PHONY: help setup demo demo-real test stress check contracts format up down notebook bench bench-lakehouse lock clean
 
 help: ## list the chores
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -65,6 +65,10 @@ up: setup ## start the services and leave them up
 
 down: setup ## stop the services
 	$(BIN)/plata down
+
+notebook: setup ## start the services, run docs/notebooks again and keep what it prints
+	$(BIN)/plata up
+	$(BIN)/python docs/notebooks/execute.py
 
 bench: setup ## measure rows a second per layer against a naive script, in one run
 	$(BIN)/python -m benchmarks.end_to_end

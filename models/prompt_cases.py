@@ -101,7 +101,12 @@ def _told(error: Exception) -> str:
     if isinstance(error, ValidationError):
         places = [_place(found["loc"]) + found["msg"] for found in error.errors()[:3]]
         return "; ".join(places)
-    return "it is neither YAML nor JSON lines that can be read"
+    told = "it is neither YAML nor JSON lines that can be read"
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    if mark is None:
+        return told
+    place = f"line {mark.line + 1}, column {mark.column + 1}"
+    return f"{told} ({place}: put each text between quotation marks)"
 
 
 def _place(where: tuple[int | str, ...]) -> str:

@@ -23,6 +23,7 @@ from lakehouse.control.llm_ledger import LlmLedger
 from lakehouse.data.tables import TableStore
 from lakehouse.errors import InputError
 from lakehouse.run import RunContext
+from models.external import ONNX, SKLEARN
 from models.folder import LLM, family_of, read_config
 from models.gates import TaskMeasures
 from models.judged import Judged, judged
@@ -44,7 +45,8 @@ EVALUATE_KIND = "evaluate"
 FEWEST_JUDGED = 20
 """Texts under which a set is not judged: any figure of so few would be believed too much."""
 
-_TRAINED = "linear"
+_TRAINED = frozenset({"linear", ONNX, SKLEARN})
+"""Families that learned from labelled texts, ours or somebody's."""
 _PER = 1_000
 _HOUR = 3_600.0
 
@@ -262,7 +264,7 @@ def _learned_by(
     """Return what a model learned from. Refuses a model that cannot tell, on its own file."""
     folder = registry.fetch(model)
     digests = read_learned(folder)
-    if digests is not None or family_of(folder) != _TRAINED:
+    if digests is not None or family_of(folder) not in _TRAINED:
         return digests
     (info,) = (i for i in registry.models() if (i.name, i.version) == (model.name, model.version))
     own = info.tags.get("plata.data.digest")

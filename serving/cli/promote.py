@@ -185,9 +185,10 @@ def _said(outcome: Any, tenant: str, *, plan: bool) -> str:
         return f"runs planned from now on use {name}" + (", by force" if outcome.forced else "")
     if outcome.before is not None and outcome.before.bundle_id == name:
         return f"{name} is the champion of {tenant} already"
-    if plan:
+    if plan and not outcome.refused:
         return f"nothing was promoted; do it with `plata promote {name} --tenant {tenant}`"
+    said = "would not be promoted" if plan else "was not promoted"
     return (
-        f"{name} was not promoted: {len(outcome.verdict.failed)} of its gates failed. It is kept; "
+        f"{name} {said}: {len(outcome.verdict.failed)} of its gates failed. It is kept; "
         f"go past them with `plata promote {name} --tenant {tenant} --force --reason …`"
     )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -27,13 +29,21 @@ def test_yaml_and_json_lines_say_the_same_and_are_kept_the_same() -> None:
         ("- {texto: secreto, etiqueta: a, minimo: 2}", "test 1 minimo"),
         ("- {texto: secreto, etiqueta: a, otra: 1}", "test 1 otra"),
         ("texto: secreto", "expected a list"),
-        ("[secreto", "neither YAML nor JSON"),
+        ("[secreto", r"neither YAML nor JSON lines that can be read \(line 1, column 9"),
+        ("- {texto: ¿secreto?, etiqueta: a}", "line 1, column 19: put each text between quotation"),
     ],
 )
 def test_what_is_no_test_is_named_by_its_number_and_not_quoted(text: str, found: str) -> None:
     with pytest.raises(InputError, match=found) as error:
         read_cases(text)
     assert "secreto" not in str(error.value)
+
+
+def test_the_example_of_the_page_is_read() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "prompts.md"
+    example = page.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+
+    assert [case.etiqueta for case in read_cases(example)] == ["reclamo", "peticion"]
 
 
 def test_a_test_passes_with_its_label_as_surely_as_asked_and_fails_without_an_answer() -> None:

@@ -15,6 +15,10 @@ from uuid import NAMESPACE_DNS, uuid4, uuid5
 
 import pyarrow as pa
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from skops.io import dump
 
 from contracts.contract import Contract
 from contracts.tables import LABELS, MESSAGES, TICKETS
@@ -30,6 +34,8 @@ from lakehouse.errors import InputError
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from models.chat import Caller, CallLimits
+from models.external import FILES, SKLEARN
+from models.folder import write_config
 from models.gates import TaskMeasures
 from models.learned import LEARNED_FILE
 from models.llm import LlmModel
@@ -253,6 +259,25 @@ def test_a_model_that_cannot_say_what_it_learned_is_refused_on_its_own_file(
         house.ask(house.training, challenger=house.with_model(old))
     found = house.ask(write_csv(tmp_path / "otro.csv", OTHERS), challenger=house.with_model(old))
     assert any("does not say which texts it learned from" in note for note in found.notes)
+
+
+def test_of_a_model_brought_in_nobody_knows_what_it_learned(house: House, tmp_path: Path) -> None:
+    folder = tmp_path / "brought"
+    folder.mkdir()
+    labels = list(house.task.titles)
+    pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(labels, labels)
+    dump(pipeline, folder / FILES[SKLEARN])
+    write_config(folder, {"family": SKLEARN, "labels": labels, "inputs": ["text"]})
+    brought = house.registry.register_model(
+        ModelPackage(name=house.task.model, folder=folder, family=SKLEARN, card="")
+    )
+
+    found = house.ask(house.training, challenger=house.with_model(brought))
+
+    assert [note for note in found.notes if brought.uri in note] == [
+        f"{brought.uri} does not say which texts it learned from (it has no learned.parquet): if "
+        "some of these are among them, it is flattered"
+    ]
 
 
 def test_a_clearly_better_challenger_is_measured_for_the_gates(

@@ -178,7 +178,9 @@ def test_a_gate_that_fails_ends_with_code_1_and_is_shown_with_the_others(desk: D
     for gate in ("evaluated", "contract", "approver"):
         assert gate in said
     assert "was not promoted: 1 of its gates failed" in said
-    assert desk.champion() == before
+    planned = desk.run("promote", desk.model, desk.words(), "--plan", "-t", desk.name)
+    assert "would not be promoted: 1 of its gates failed" in " ".join(planned.stdout.split())
+    assert (planned.exit_code, desk.champion()) == (0, before)
 
 
 def test_the_gates_of_the_tenants_configuration_are_asked_unless_a_file_is_named(
