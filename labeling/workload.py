@@ -13,7 +13,7 @@ from statistics import median
 
 from labeling.queue import Answer, CaseStatus, QueuedCase, Reason
 
-AGES = (("hoy", 1), ("1–2 días", 3), ("3–7 días", 8), ("8–30 días", 31), ("más de 30", None))
+AGES = (("0–23 h", 1), ("1–2 días", 3), ("3–7 días", 8), ("8–30 días", 31), ("más de 30", None))
 """How ages are put together: a name, and the days below which a case is of that age."""
 
 

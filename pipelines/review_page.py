@@ -82,7 +82,7 @@ def _summary(report: ReviewReport) -> str:
         (number(sum(load.waiting for load in all_loads)), "casos esperan a una persona"),
         (age(oldest), "espera el más antiguo"),
         (number(answers), f"respuestas en los últimos {len(report.days)} días"),
-        (number(sum(task.labels for task in report.tasks)), "radicados con etiqueta"),
+        (number(sum(task.labels for task in report.tasks)), "etiquetas que valen"),
     ]
     inside = "".join(
         f"<div><strong>{value}</strong><span>{what}</span></div>" for value, what in cards

@@ -40,6 +40,7 @@ def push(
 
     platform = open_platform()
     context = platform.tenant(tenant)
+    policy, reviewers = platform.review_policy(context), platform.reviewers.all(context)
     done = push_all(
         context,
         named(platform.tasks(context), task),
@@ -48,14 +49,17 @@ def push(
         log=platform.runs,
         accounts=platform.reviewers,
         page=mlflow_page(platform.endpoints.mlflow_url),
-        policy=platform.review_policy(context),
+        policy=policy,
         limit=limit,
     )
-    username = platform.reviewers.of(context).username
+    username = reviewers[0].username
+    few = policy.overlap_share > 0 and len(reviewers) < policy.overlap_reviewers
+    missing = policy.overlap_reviewers - len(reviewers) if few else 0
     emit(
         {
             "tenant": tenant,
             "reviewer": username,
+            "missing_reviewers": missing,
             "tasks": [
                 {
                     "task": p.task,
@@ -70,7 +74,13 @@ def push(
         as_json=as_json,
         table=lambda: grid(
             f"{tenant}: casos para revisar (entra como {username}; "
-            f"su clave: plata review account list --tenant {tenant})",
+            f"su clave: plata review account list --tenant {tenant})"
+            + (
+                f"\nUna parte la responden {policy.overlap_reviewers} personas y hay menos cuentas "
+                f"({len(reviewers)}): plata review account add NOMBRE --tenant {tenant}"
+                if missing
+                else ""
+            ),
             ["tarea", "en cola", "nuevos", "retirados", "página"],
             [[p.task, p.chosen, p.added, p.withdrawn, p.page] for p in done],
         ),

@@ -119,6 +119,17 @@ def test_a_push_says_what_went_where(plata: Plata, doubtful: Platform) -> None:
     assert plata("review", "push", "--task", "tipo", "--json")["tasks"][0]["added"] == 0
 
 
+def test_a_push_says_where_fewer_people_have_accounts_than_are_to_answer(
+    plata: Plata, doubtful: Platform
+) -> None:
+    doubtful.tenants.configure(NORTE, {**default_config(), "review": {"overlap_share": 0.5}})
+    assert plata("review", "push", "--json")["missing_reviewers"] == 1
+    assert "plata review account add" in " ".join(plata("review", "push").split())
+    plata("review", "account", "add", "ana")
+    plata("review", "account", "add", "luis")
+    assert plata("review", "push", "--json")["missing_reviewers"] == 0
+
+
 def test_a_pull_counts_the_new_labels(plata: Plata, doubtful: Platform) -> None:
     plata("review", "push")
     queue: Any = doubtful.queue
