@@ -32,6 +32,7 @@ from labeling.argilla_records import (
     moment,
 )
 from labeling.errors import QueueMismatchError, QueueRefusedError
+from labeling.observed import subject_of
 from labeling.queue import CaseId, QueuedCase, QueueSpec, ReviewCase, Reviewer, require_own
 from lakehouse.errors import ConfigurationError, PlataError, ServiceUnavailableError
 from lakehouse.tenancy import TenantContext
@@ -217,7 +218,10 @@ class ArgillaQueue:
             ],
             questions=[
                 rg.LabelQuestion(
-                    LABEL, spec.titles, title=f"¿Qué {spec.task} corresponde?", client=client
+                    LABEL,
+                    spec.titles,
+                    title=f"¿Qué {subject_of(spec.task)} corresponde?",
+                    client=client,
                 ),
                 rg.TextQuestion(
                     COMMENT, title="Comentario (opcional)", required=False, client=client
@@ -354,6 +358,10 @@ def _wanted(dataset: rg.Dataset) -> int:
     """How many answers end a record, as Argilla has it, whatever the dataset's name says."""
     distribution = dataset.api_model().distribution
     return 1 if distribution is None else int(distribution.min_submitted)
+
+
+def _question(spec: QueueSpec) -> str:
+    return f"¿Qué {subject_of(spec.task)} corresponde?"
 
 
 def _require_annotator(user: rg.User) -> None:

@@ -56,13 +56,18 @@ def known_at(facts: pl.DataFrame, moment: datetime) -> pl.DataFrame:
     return facts.filter(pl.max_horizontal("responded_at", "observed_at") <= moment)
 
 
-def standing_answers(facts: pl.DataFrame) -> pl.DataFrame:
-    """Return each reviewer's last word about a ticket and task, where it is a label.
+def last_words(facts: pl.DataFrame) -> pl.DataFrame:
+    """Return the last fact about each reviewer's answers to a ticket and task.
 
     What is told of an answer bears that answer's own time, so that one given later counts again.
     """
     words = _last(facts, [*_ANSWERS, *_ABOUT_ANSWERS], [*TICKET, "reviewer"])
-    return words.filter(pl.col("fact").is_in(_STANDING)).sort(*TICKET, "reviewer")
+    return words.sort(*TICKET, "reviewer")
+
+
+def standing_answers(facts: pl.DataFrame) -> pl.DataFrame:
+    """Return each reviewer's last word about a ticket and task, where it is a label."""
+    return last_words(facts).filter(pl.col("fact").is_in(_STANDING))
 
 
 def settled(facts: pl.DataFrame) -> pl.DataFrame:
@@ -130,4 +135,12 @@ def _last(facts: pl.DataFrame, kinds: list[Fact], of: list[str]) -> pl.DataFrame
         .sort(_IN_TIME, nulls_last=False)
         .unique(of, keep="last", maintain_order=True)
         .drop("follows")
+    )
+
+
+def disputes(facts: pl.DataFrame) -> pl.DataFrame:
+    """Return the answers that stand to tickets on which people do not agree, unless settled."""
+    answers = standing_answers(facts)
+    return answers.filter(pl.col("label").n_unique().over(TICKET) > 1).join(
+        settled(facts).select(TICKET), on=TICKET, how="anti"
     )

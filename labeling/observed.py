@@ -32,9 +32,9 @@ def disputes_of(task: str) -> str:
     return _DISPUTES + task
 
 
-def task_of(case: QueuedCase) -> str:
-    """Return the task a case is about, in whichever of its queues it is."""
-    return case.id.task.removeprefix(_DISPUTES)
+def subject_of(queue: str) -> str:
+    """Return the task a queue is about, whether or not it is the one of its disputes."""
+    return queue.removeprefix(_DISPUTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def _alone(shown: Sequence[QueuedCase]) -> frozenset[_Place]:
 
 
 def _place(case: QueuedCase) -> _Place:
-    return _is_dispute(case), task_of(case), case.id.ticket_id
+    return _is_dispute(case), subject_of(case.id.task), case.id.ticket_id
 
 
 def _is_dispute(case: QueuedCase) -> bool:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from contracts.quality import CRITICAL
 from contracts.tables import LABELS
 from labeling.ledger import AUDIT, Fact
-from labeling.observed import Seen, disputes_of, news, out_of_sight, task_of
+from labeling.observed import Seen, disputes_of, news, out_of_sight, subject_of
 from labeling.queue import Reason, ReviewQueue
 from lakehouse.control.runs import QualityResult, RunLog, RunStatus
 from lakehouse.data.tables import TableStore
@@ -154,7 +154,7 @@ def _of_their_tasks(rows: pa.Table, tasks: Sequence[Task]) -> QualityResult:
 
 
 def _row(one: Seen, run: RunContext, drawn: frozenset[tuple[str, str]]) -> dict[str, Any]:
-    case, origin, task = one.case, one.case.origin, task_of(one.case)
+    case, origin, task = one.case, one.case.origin, subject_of(one.case.id.task)
     reason = origin.reason
     if reason is Reason.DISPUTE:
         reason = Reason.AUDIT if (task, case.id.ticket_id) in drawn else Reason.DOUBT

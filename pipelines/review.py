@@ -215,7 +215,7 @@ def put_chosen(
     waiting = {case.id.ticket_id for case in queue.cases(task.name, tenant)}
     fresh = chosen.filter(pc.invert(_one_of(chosen["ticket_id"], waiting)))
     words = first_words(fresh["ticket_id"], tenant, store)
-    cases = _cases(tenant, task, fresh, words, vectors, page, policy)
+    cases = cases_of(tenant, task, fresh, words, vectors, page, policy)
     return Pushed(task.name, address, len(chosen), queue.put(cases, spec, tenant))
 
 
@@ -281,7 +281,7 @@ def status(
     ]
 
 
-def _cases(
+def cases_of(
     tenant: TenantContext,
     task: Task,
     answers: pa.Table,

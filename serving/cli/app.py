@@ -17,6 +17,7 @@ from serving.cli import (
     drift,
     evaluate,
     guarantee,
+    labels,
     lineage,
     models,
     past,
@@ -80,6 +81,7 @@ app.add_typer(bundles.app, name="bundles")
 app.add_typer(shadow.app, name="shadow")
 app.add_typer(review.app, name="review")
 app.add_typer(guarantee.app, name="guarantee")
+app.add_typer(labels.app, name="labels")
 app.add_typer(drift.app, name="drift")
 
 
