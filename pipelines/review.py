@@ -180,16 +180,22 @@ def push(
     What nobody need answer any more leaves the queue first, see `leaving`. A ticket that is in the
     queue stays as it is, whatever newer bundle answered it since.
     """
+    withdrawn = retire(tenant, task, store=store, queue=queue)
     answers = standing_answers(task.name, tenant, store)
     labelled = labelled_tickets(task.name, tenant, store)
-    waiting = queue.cases(task.name, tenant)
-    known = [*answers["ticket_id"].to_pylist(), *(case.id.ticket_id for case in waiting)]
-    closed = closed_tickets(known, tenant, store)
-    gone = leaving(waiting, labelled=labelled, closed=closed)
-    withdrawn = queue.withdraw(gone, task.name, tenant) if gone else 0
+    closed = closed_tickets(answers["ticket_id"].to_pylist(), tenant, store)
     chosen = select_cases(answers, labelled=labelled, closed=closed, limit=limit)
     done = put_chosen(tenant, task, chosen, store=store, queue=queue, page=page, policy=policy)
     return replace(done, withdrawn=withdrawn)
+
+
+def retire(tenant: TenantContext, task: Task, *, store: TableStore, queue: ReviewQueue) -> int:
+    """Take out of a task's queue what nobody need answer any more, and return how many cases."""
+    idle = [case for case in queue.cases(task.name, tenant) if not case.answers]
+    closed = closed_tickets([case.id.ticket_id for case in idle], tenant, store)
+    labelled = labelled_tickets(task.name, tenant, store)
+    gone = leaving(idle, labelled=labelled, closed=closed)
+    return queue.withdraw(gone, task.name, tenant) if gone else 0
 
 
 def put_chosen(
