@@ -46,6 +46,7 @@ from lakehouse.settings import LlmEndpoint, Settings
 from lakehouse.telemetry import configure
 from lakehouse.tenancy import TenantContext
 from models.chat import Caller, CallLimits
+from models.gates import GatePolicy
 from models.llm_desk import LlmDesk
 from models.steps import classify_step
 from models.task import Task
@@ -56,11 +57,14 @@ from pipelines.guarantee import GuaranteePorts
 from pipelines.lineage_walk import LineagePorts
 from pipelines.promotion import PromotionPorts
 from pipelines.reproduce import Reproduction, reproduce
+from pipelines.retrain import RetrainPorts
+from pipelines.retrain_policy import RetrainPolicy
 from pipelines.run import RunPorts, Tell, tell_nobody
 from pipelines.run_events import Deferred, RunEvents
 from pipelines.sql import SqlPorts
-from pipelines.tenant_config import CostConfig, price_of, review_of, tasks_of
+from pipelines.tenant_config import CostConfig, gates_of, price_of, retrain_of, review_of, tasks_of
 from registry.bundle_log import BundleLog
+from registry.challenges import ExperimentLog
 
 if TYPE_CHECKING:  # it takes ten seconds to import
     from registry.mlflow_registry import MlflowRegistry
@@ -290,6 +294,19 @@ class Platform:
             tell=tell,
         )
 
+    def retraining(self, tenant: TenantContext, gates: GatePolicy | None = None) -> RetrainPorts:
+        """What a tenant's retraining works with; without `gates`, the tenant's own are asked."""
+        return RetrainPorts(
+            store=self.store,
+            log=self.runs,
+            drift=self.drift,
+            promotion=self.promotion,
+            evaluation=self.evaluation,
+            experiments=ExperimentLog(self.postgres),
+            gates=gates or gates_of(self.tenants.config(tenant)),
+            price=self.price(tenant),
+        )
+
     @contextmanager
     def scratch_lake(self) -> Iterator[VersionedTableStore]:
         """Open an empty lake in a folder that goes away with the block."""
@@ -322,6 +339,10 @@ class Platform:
     def review_policy(self, tenant: TenantContext) -> ReviewPolicy:
         """Return how the tenant's cases are reviewed."""
         return review_of(self.tenants.config(tenant))
+
+    def retrain_policy(self, tenant: TenantContext) -> RetrainPolicy:
+        """Return when the tenant's models are retrained, and who approves."""
+        return retrain_of(self.tenants.config(tenant))
 
     def tasks(self, tenant: TenantContext) -> tuple[Task, ...]:
         """Return what the tenant wants of each ticket, by its newest configuration."""

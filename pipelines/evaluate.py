@@ -33,7 +33,14 @@ from models.task import Task
 from pipelines.contest import Asking, counted_as_wrong, pins_of
 from pipelines.enrich import ModelSteps
 from pipelines.evaluation_page import as_markdown
-from pipelines.judged_texts import HELD_OUT, JudgedTexts, from_file, from_people
+from pipelines.judged_texts import (
+    ALL_THERE_IS,
+    HELD_OUT,
+    JudgedTexts,
+    Within,
+    from_file,
+    from_people,
+)
 from pipelines.labelled_texts import LabelsFile
 from pipelines.tenant_config import CostConfig
 from pipelines.train import Tell, say_nothing
@@ -68,7 +75,8 @@ class EvaluationPorts:
 class Question:
     """What is to be found out. `champion` is None where the challenger is to be judged alone.
 
-    `file` and `people` say on which labels; `curve` asks for the learning curve besides.
+    `file` and `people` say on which labels, `within` on which of people's; `curve` asks for the
+    learning curve besides.
     """
 
     task: Task
@@ -76,6 +84,7 @@ class Question:
     champion: Bundle | None
     file: LabelsFile | None = None
     people: bool = False
+    within: Within = ALL_THERE_IS
     curve: bool = False
     price: CostConfig | None = None
 
@@ -232,7 +241,7 @@ def _fair_sets(
     if question.file is not None:
         sets.append(from_file(question.file, question.task))
     if question.people:
-        sets += from_people(question.task, run.tenant, ports.store)
+        sets += from_people(question.task, run.tenant, ports.store, question.within)
     sides = [("challenger", question.challenger)]
     if question.champion is not None:
         sides.append(("champion", question.champion))

@@ -1,4 +1,4 @@
-"""The door to Prefect: a run as a flow of few, coarse tasks, seen in Prefect's own pages.
+"""The door to Prefect: runs and retrainings as flows of few, coarse tasks, seen in its own pages.
 
 What happens is decided elsewhere, in plain functions; here each step gets a name, the tenant's and
 the run's tags, and another try where its error says that it may pass.
@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import httpx
@@ -22,21 +23,27 @@ from prefect.tasks import Task as PrefectTask
 
 from lakehouse.errors import ServiceUnavailableError, Transient
 from lakehouse.manifest import RunManifest
+from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from models.task import Task
 from pipelines.plan import RUN_KIND
+from pipelines.retrain import Retraining, RetrainPorts, carry_out
+from pipelines.retrain_policy import RetrainPolicy
+from pipelines.retrain_round import Round, retrain
 from pipelines.run import (
     PlannedRun,
     RunPorts,
-    Step,
     Tell,
     close_run,
     execute,
     open_run,
     tell_nobody,
 )
+from pipelines.train import Tell as Progress
+from pipelines.train import say_nothing
 
 FLOW_NAME = "raw-to-gold"
+RETRAIN_FLOW = "retraining"
 _RETRY_SECONDS = [2.0, 10.0]
 
 
@@ -60,7 +67,7 @@ def run_flow(
         planned = open_run(tenant, tasks, ports, at=at, code_version=code_version, bundle=bundle)
         if planned is None:
             return None
-        with tags(*_tags(planned)):
+        with tags(*_tags(planned.run)):
             seconds = _flow_of(planned, ports, tell)()
         return close_run(planned, ports, seconds=seconds)[0]
 
@@ -75,7 +82,49 @@ def _flow_of(planned: PlannedRun, ports: RunPorts, tell: Tell) -> Callable[[], M
     return raw_to_gold
 
 
-def _as_task(step: Step, work: Callable[[], None]) -> None:
+def retrain_flow(
+    tenant: TenantContext,
+    tasks: Sequence[Task],
+    policy: RetrainPolicy,
+    ports: RetrainPorts,
+    *,
+    prefect_api_url: str,
+    now: datetime,
+    task: str | None = None,
+    asked: bool = False,
+    code_version: str = "unknown",
+    tell: Progress = say_nothing,
+) -> Round:
+    """Do one round of retraining, each retraining a Prefect flow; see `pipelines.retrain_round`."""
+
+    def carry(retraining: Retraining) -> None:
+        run = retraining.run
+        name = f"{run.tenant.tenant_id} {retraining.task} {run.run_id}"
+
+        @flow(
+            name=RETRAIN_FLOW, flow_run_name=name, validate_parameters=False, persist_result=False
+        )
+        def retraining_flow() -> None:
+            carry_out(retraining, tasks, ports, tell=tell, around=_as_task)
+
+        with tags(*_tags(run)):
+            retraining_flow()
+
+    with _talking_to(prefect_api_url):
+        return retrain(
+            tenant,
+            tasks,
+            policy,
+            ports,
+            now=now,
+            carry=carry,
+            task=task,
+            asked=asked,
+            code_version=code_version,
+        )
+
+
+def _as_task(step: StrEnum, work: Callable[[], None]) -> None:
     """Perform one step as a Prefect task, tried again only where the error is `Transient`."""
 
     def perform() -> None:
@@ -97,8 +146,8 @@ def _may_pass(task: Any, task_run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), Transient)
 
 
-def _tags(planned: PlannedRun) -> tuple[str, str]:
-    return (f"tenant:{planned.run.tenant.tenant_id}", f"run:{planned.run.run_id}")
+def _tags(run: RunContext) -> tuple[str, str]:
+    return (f"tenant:{run.tenant.tenant_id}", f"run:{run.run_id}")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,21 @@ of; the others are those it was not sure of, so neither is a sample of all ticke
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MONTH = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Which of people's labels count: of tickets since a day, known by a moment; None is any.
+
+    `version` is of the table of labels.
+    """
+
+    since: date | None = None
+    as_of: datetime | None = None
+    version: int | None = None
+
+
+ALL_THERE_IS = Within()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +93,17 @@ def from_file(file: LabelsFile, task: Task) -> JudgedTexts:
     )
 
 
-def from_people(task: Task, tenant: TenantContext, store: TableStore) -> Iterator[JudgedTexts]:
+def from_people(
+    task: Task, tenant: TenantContext, store: TableStore, within: Within = ALL_THERE_IS
+) -> Iterator[JudgedTexts]:
     """Yield what people answered about tickets, the audited and the doubtful apart.
 
     The label that stands of a ticket counts.
     """
-    answers = pl.DataFrame(pl.from_arrow(standing_labels(task.name, tenant, store)))
+    known = standing_labels(task.name, tenant, store, as_of=within.as_of, at=within.version)
+    answers = pl.DataFrame(pl.from_arrow(known))
+    if within.since is not None:
+        answers = answers.filter(pl.col("day") >= within.since)
     asked = first_words(answers["ticket_id"].to_arrow(), tenant, store)
     texts = pl.DataFrame(
         {"ticket_id": asked["ticket_id"].to_pylist(), "asked": _asked(asked, task)},

@@ -32,6 +32,8 @@ from models.gates import GatePolicy, read_policy
 from models.guarantee import EXPIRES_DAYS, GuaranteeTerms
 from models.routing import RoutingPolicy
 from models.task import EntityTask, Task
+from pipelines.labelled_texts import LabelsFile
+from pipelines.retrain_policy import Approve, RetrainPolicy
 from pipelines.sla_terms import DEFAULT_DAYS, DEFAULT_TERMS, SlaTerms
 from pipelines.upkeep import UpkeepPolicy
 
@@ -131,6 +133,26 @@ class ReviewConfig(_Strict):
     mask: tuple[Pii, ...] = tuple(Pii)
 
 
+class RetrainLabels(_Strict):
+    """A file of labelled texts that is learned from beside what reviewers labelled."""
+
+    path: str = Field(min_length=1)
+    text_column: str = "text"
+    label_column: str = "label"
+
+
+class RetrainConfig(_Strict):
+    """When models are retrained, and who approves; see `RetrainPolicy`."""
+
+    every_days: int | None = Field(default=None, ge=1)
+    new_labels: int | None = Field(default=None, ge=1)
+    on_drift: int | None = Field(default=None, ge=1)
+    shadow_runs: int = Field(default=1, ge=0)
+    approve: Literal["person", "policy"] = "person"
+    tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
+    labels: dict[str, RetrainLabels] = Field(default_factory=dict)
+
+
 class TenantConfigFile(_Strict):
     """The whole file. `embedding` is the packaged model where it is left out; `gates` holds what a
     policy file of gates holds.
@@ -140,6 +162,7 @@ class TenantConfigFile(_Strict):
     sla: SlaConfig | None = None
     cost: CostConfig | None = None
     upkeep: UpkeepConfig | None = None
+    retrain: RetrainConfig | None = None
     review: ReviewConfig | None = None
     gates: dict[str, Any] | None = None
     tasks: dict[str, AnyTask] = Field(min_length=1)
@@ -158,6 +181,15 @@ class TenantConfigFile(_Strict):
         if not any(isinstance(task, TaskConfig) for task in self.tasks.values()):
             msg = "tasks: at least one task has labels (`etiquetas`)"
             raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _retrains_what_is_there(self) -> TenantConfigFile:
+        asked = self.retrain and (*(self.retrain.tasks or ()), *self.retrain.labels)
+        known = [name for name, task in self.tasks.items() if isinstance(task, TaskConfig)]
+        if unknown := [name for name in asked or () if name not in known]:
+            msg = f"retrain: no task with labels is called {', '.join(unknown)}; there are: "
+            raise ValueError(msg + ", ".join(known))
         return self
 
 
@@ -255,6 +287,25 @@ def gates_said(config: TenantConfig | None) -> str:
     if config is None or _checked(config.values).gates is None:
         return "the packaged policy"
     return f"the tenant's configuration, version {config.version}"
+
+
+def retrain_of(config: TenantConfig | None) -> RetrainPolicy:
+    """Return when the tenant's models are retrained: never by themselves where it does not say."""
+    chosen = None if config is None else _checked(config.values).retrain
+    if chosen is None:
+        return RetrainPolicy()
+    return RetrainPolicy(
+        every_days=chosen.every_days,
+        new_labels=chosen.new_labels,
+        on_drift=chosen.on_drift,
+        shadow_runs=chosen.shadow_runs,
+        approve=Approve(chosen.approve),
+        tasks=chosen.tasks,
+        labels={
+            task: LabelsFile(Path(file.path), file.text_column, file.label_column)
+            for task, file in chosen.labels.items()
+        },
+    )
 
 
 def _task(name: str, config: TaskConfig, tenant: TenantContext, embedding: EmbeddingChoice) -> Task:

@@ -23,6 +23,7 @@ from serving.cli import (
     past,
     promote,
     prompts,
+    retrain,
     review,
     runs,
     services,
@@ -83,6 +84,7 @@ app.add_typer(review.app, name="review")
 app.add_typer(guarantee.app, name="guarantee")
 app.add_typer(labels.app, name="labels")
 app.add_typer(drift.app, name="drift")
+app.add_typer(retrain.app, name="retrain")
 
 
 def main() -> None:

@@ -120,7 +120,7 @@ def promoted(
     gates = gates_of(config) if policy is None else read_policy(policy)
     outcome = act(context, bundle, asked, gates, platform.promotion, also=tests)
     whose = gates_said(config) if policy is None else str(policy)
-    _show(outcome, context.tenant_id, whose, as_json=as_json, plan=plan)
+    show(outcome, context.tenant_id, whose, as_json=as_json, plan=plan)
     if outcome.refused and not plan:
         raise typer.Exit(1)
 
@@ -152,7 +152,8 @@ def rollback(
     )
 
 
-def _show(outcome: Any, tenant: str, whose: str, *, as_json: bool, plan: bool) -> None:
+def show(outcome: Any, tenant: str, whose: str, *, as_json: bool, plan: bool) -> None:
+    """Print what came of asking for a promotion; `whose` gates were asked."""
     from dataclasses import asdict
 
     from rich.console import Group

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pyarrow as pa
@@ -16,9 +17,13 @@ import pytest
 from distributed import LocalCluster
 
 from contracts.contract import Contract
-from contracts.tables import GOLD
+from contracts.tables import GOLD, LABELS, MESSAGES, TICKETS
 from lakehouse.compute.batches import Step
+from lakehouse.data.delta import DeltaTableStore
 from lakehouse.data.duckdb_query import DuckDbEngine
+from lakehouse.data.storage import LakeRoot
+from lakehouse.run import RunContext
+from lakehouse.tenancy import TenantContext
 from pipelines.bundles import bundle_of_aliases
 from pipelines.enrich import ModelSteps
 from pipelines.gold import Figures
@@ -60,7 +65,7 @@ def workers() -> Iterator[LocalCluster]:
         yield cluster
 
 
-TICKETS = 50
+PLACE_TICKETS = 50
 ENGINE = DuckDbEngine()
 
 
@@ -129,7 +134,7 @@ class Place:
 def base(killable: ModuleType, server: str, prepared: Path) -> tuple[str, Path]:
     url, lake = killable.copied(server, prepared, "re_base")
     ports = killable.ports_at(url, lake)
-    lines = killable.seeded_lines(7, TICKETS)
+    lines = killable.seeded_lines(7, PLACE_TICKETS)
     killable.land(ports, killable.write_lines(lake.parent / "seeded.jsonl", lines), killable.SECOND)
     killable.second_run(url, lake)
     return url, lake
@@ -153,3 +158,97 @@ def place(
         return Place(killable, f"{server}/{name}", lake)
 
     return make
+
+
+class WrittenLake:
+    """Silver of one tenant, written by hand: tickets with a message each, and labels."""
+
+    def __init__(self, tenant: TenantContext, folder: Path) -> None:
+        self.tenant = tenant
+        self.store = DeltaTableStore(LakeRoot(str(folder)))
+        self._runs = 0
+
+    def tickets(self, found: Mapping[int, tuple[date, str]]) -> None:
+        """Write tickets by number, with day and text."""
+        rows = [
+            {
+                "day": day,
+                "ticket_id": ticket_uid(n),
+                "event_id": ticket_uid(1_000_000 + n),
+                "external_id": str(n),
+                "source_channel": "email",
+                "created_at": datetime.combine(day, time(12), UTC),
+            }
+            for n, (day, _) in found.items()
+        ]
+        self._write(TICKETS, rows)
+        rows = [self._message(n, day, text, 2_000_000) for n, (day, text) in found.items()]
+        self._write(MESSAGES, rows)
+
+    def message(self, number: int, day: date, text: str) -> None:
+        """Write one more message of a ticket."""
+        self._write(MESSAGES, [self._message(number, day, text, 3_000_000)])
+
+    def labels(
+        self,
+        task: str,
+        found: Mapping[int, tuple[date, str]],
+        *,
+        at: datetime,
+        drawn: Callable[[int], bool],
+        **also: Any,
+    ) -> None:
+        """Write what a person answered about tickets, with day and label."""
+        known = {
+            "task": task,
+            "reviewer": "ana",
+            "suggested_label": "agua",
+            "suggested_score": 0.5,
+            "model_name": "norte.tema",
+            "model_version": "1",
+            "guideline_version": "tema.v1",
+            "responded_at": at,
+        }
+        rows = [
+            {
+                **known,
+                "day": day,
+                "ticket_id": ticket_uid(n),
+                "label_id": f"{n}/{at.isoformat()}/{label}/{sorted(also)}",
+                "label": label,
+                "reason": "audit" if drawn(n) else "doubt",
+                **also,
+            }
+            for n, (day, label) in found.items()
+        ]
+        self._write(LABELS, rows)
+
+    def _message(self, number: int, day: date, text: str, events: int) -> dict[str, Any]:
+        return {
+            "day": day,
+            "ticket_id": ticket_uid(number),
+            "event_id": ticket_uid(events + number),
+            "ts": datetime.combine(day, time(12), UTC),
+            "role": "citizen",
+            "text": text,
+            "text_len": len(text),
+        }
+
+    def _write(self, contract: Contract, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._runs += 1
+        at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self._runs)
+        run = RunContext.begin(self.tenant, kind="test", at=at)
+        own = {"tenant_id": self.tenant.tenant_id, "run_id": run.run_id, "source": "sim"}
+        table = pa.Table.from_pylist([{**own, **row} for row in rows], contract.schema)
+        self.store.append(contract.table, table, run)
+
+
+def ticket_uid(number: int) -> str:
+    """Return the identifier of a numbered ticket."""
+    return str(UUID(int=number + 1))
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[[TenantContext], WrittenLake]:
+    """Build lakes that are written by hand."""
+    return lambda tenant: WrittenLake(tenant, tmp_path / "written")

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from contracts.contract import Contract
 from contracts.tables import LABELS, MESSAGES, TICKETS
 from features.text import folded
-from lakehouse.data.delta import DeltaTableStore
-from lakehouse.data.storage import LakeRoot
 from lakehouse.errors import InputError
-from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
 from models.routing import RoutingPolicy
 from models.task import Task
@@ -39,86 +33,28 @@ FIRST_DAY = date(2026, 1, 1)
 DAYS, A_DAY = 20, 8
 
 
-def uid(number: int) -> str:
-    return str(UUID(int=number + 1))
+def day_of(number: int) -> date:
+    return FIRST_DAY + timedelta(days=number // A_DAY)
 
 
 def text_of(number: int) -> str:
     return f"{'fuga de agua' if number % 2 else 'poste sin luz'} en la calle {number}"
 
 
-def day_of(number: int) -> date:
-    return FIRST_DAY + timedelta(days=number // A_DAY)
+class Labelled:
+    """A tenant whose tickets `written` has, with what is known and read of it."""
 
+    def __init__(self, lake: Any) -> None:
+        self.lake, self.store = lake, lake.store
+        self.ticket(range(DAYS * A_DAY))
 
-class Lake:
-    """A tenant's Silver, written by hand: tickets with one message each, and labels."""
+    def ticket(self, numbers: Iterable[int]) -> None:
+        self.lake.tickets({n: (day_of(n), text_of(n)) for n in numbers})
 
-    def __init__(self, folder: Path) -> None:
-        self.store = DeltaTableStore(LakeRoot(str(folder)))
-        self._runs = 0
-
-    def write(self, contract: Contract, rows: Sequence[dict[str, Any]]) -> None:
-        self._runs += 1
-        at = NOON + timedelta(seconds=self._runs)
-        run = RunContext.begin(NORTE, kind="test", at=at)
-        whole = [{"tenant_id": "norte", "run_id": run.run_id, "source": "sim", **r} for r in rows]
-        self.store.append(contract.table, pa.Table.from_pylist(whole, contract.schema), run)
-
-    def tickets(self, numbers: Sequence[int], text: Any = text_of) -> None:
-        self.write(
-            TICKETS,
-            [
-                {
-                    "day": day_of(n),
-                    "ticket_id": uid(n),
-                    "event_id": uid(20_000 + n),
-                    "external_id": str(n),
-                    "source_channel": "email",
-                    "created_at": datetime.combine(day_of(n), NOON.timetz()),
-                }
-                for n in numbers
-            ],
-        )
-        self.write(
-            MESSAGES,
-            [
-                {
-                    "day": day_of(n),
-                    "ticket_id": uid(n),
-                    "event_id": uid(10_000 + n),
-                    "ts": datetime.combine(day_of(n), NOON.timetz()),
-                    "role": "citizen",
-                    "text": text(n),
-                    "text_len": len(text(n)),
-                }
-                for n in numbers
-            ],
-        )
-
-    def labels(self, numbers: Sequence[int], at: datetime = NOON, **also: Any) -> None:
-        self.write(
-            LABELS,
-            [
-                {
-                    "day": day_of(n),
-                    "label_id": f"{n}/{at.isoformat()}/{also.get('label', '')}",
-                    "ticket_id": uid(n),
-                    "task": "tema",
-                    "label": "agua" if n % 2 else "luz",
-                    "reviewer": "ana",
-                    "reason": "audit" if n % 4 < 2 else "doubt",
-                    "suggested_label": "agua",
-                    "suggested_score": 0.5,
-                    "model_name": "norte.tema",
-                    "model_version": "1",
-                    "guideline_version": "tema.v1",
-                    "responded_at": at,
-                    **also,
-                }
-                for n in numbers
-            ],
-        )
+    def label(self, numbers: Iterable[int], at: datetime = NOON, **also: Any) -> None:
+        found = {n: (day_of(n), "agua" if n % 2 else "luz") for n in numbers}
+        drawn = also.pop("drawn", lambda n: n % 4 < 2)
+        self.lake.labels("tema", found, at=at, drawn=drawn, **also)
 
     def known(self, at: datetime = NOON) -> Knowledge:
         tables = (LABELS.table, MESSAGES.table, TICKETS.table)
@@ -130,10 +66,8 @@ class Lake:
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    lake = Lake(tmp_path / "lake")
-    lake.tickets(range(DAYS * A_DAY))
-    return lake
+def lake(written: Any) -> Labelled:
+    return Labelled(written(NORTE))
 
 
 def sides(found: LedgerTexts) -> tuple[list[str], list[str]]:
@@ -145,8 +79,8 @@ def day_in(text: str) -> date:
     return day_of(int(text.rsplit(" ", 1)[1]))
 
 
-def test_what_judges_is_later_than_all_that_is_learned_from(lake: Lake) -> None:
-    lake.labels(range(DAYS * A_DAY))
+def test_what_judges_is_later_than_all_that_is_learned_from(lake: Labelled) -> None:
+    lake.label(range(DAYS * A_DAY))
     found = lake.read()
     learned, judging = sides(found)
     assert max(map(day_in, learned)) < found.since <= min(map(day_in, judging))
@@ -155,24 +89,11 @@ def test_what_judges_is_later_than_all_that_is_learned_from(lake: Lake) -> None:
     assert found.given.dropped == {"unknown_label": 0, "repeated": 0, "seen_in_training": 0}
 
 
-def test_a_text_is_learned_from_or_judges_and_never_both(lake: Lake) -> None:
-    lake.labels(range(DAYS * A_DAY))
+def test_a_text_is_learned_from_or_judges_and_never_both(lake: Labelled) -> None:
+    lake.label(range(DAYS * A_DAY))
     before, _ = sides(lake.read())
     last = DAYS * A_DAY - 1
-    lake.write(
-        MESSAGES,
-        [
-            {
-                "day": day_of(last),
-                "ticket_id": uid(last),
-                "event_id": uid(99_999),
-                "ts": datetime.combine(FIRST_DAY, datetime.min.time(), UTC),
-                "role": "citizen",
-                "text": f"  {before[0].upper()}! ",
-                "text_len": len(before[0]) + 4,
-            }
-        ],
-    )
+    lake.lake.message(last, FIRST_DAY, f"  {before[0].upper()}! ")
     found = lake.read()
     learned, judging = sides(found)
     assert not {folded(text) for text in learned} & {folded(text) for text in judging}
@@ -180,12 +101,12 @@ def test_a_text_is_learned_from_or_judges_and_never_both(lake: Lake) -> None:
     assert not {folded(text) for text in learned} & {folded(t) for t in found.given.reference}
 
 
-def test_the_same_moment_gives_the_same_texts_whatever_comes_later(lake: Lake) -> None:
-    lake.labels(range(DAYS * A_DAY))
+def test_the_same_moment_gives_the_same_texts_whatever_comes_later(lake: Labelled) -> None:
+    lake.label(range(DAYS * A_DAY))
     known, before = lake.known(), lake.read()
-    lake.labels([1, 3, 5], NOON + timedelta(hours=1), label="luz")
-    lake.labels([7], NOON - timedelta(hours=1), observed_at=NOON + timedelta(hours=1), reviewer="b")
-    lake.tickets(range(500, 520))
+    lake.label([1, 3, 5], NOON + timedelta(hours=1), label="luz")
+    lake.label([7], NOON - timedelta(hours=1), observed_at=NOON + timedelta(hours=1), reviewer="b")
+    lake.ticket(range(500, 520))
     assert lake.read().given.digest == before.given.digest
     after = read_ledger(TASK, NORTE, lake.store, known)
     assert (after.given.texts, after.given.reference) == (
@@ -197,9 +118,9 @@ def test_the_same_moment_gives_the_same_texts_whatever_comes_later(lake: Lake) -
 
 
 def test_labels_of_a_file_are_learned_from_and_the_ledgers_word_counts(
-    lake: Lake, tmp_path: Path
+    lake: Labelled, tmp_path: Path
 ) -> None:
-    lake.labels(range(DAYS * A_DAY))
+    lake.label(range(DAYS * A_DAY))
     learned, judging = sides(lake.read())
     path = tmp_path / "etiquetas.csv"
     rows = [f"{learned[0]},agua", f"{judging[-1].upper()},luz", "se fue la luz,luz", ",luz"]
@@ -215,16 +136,16 @@ def test_labels_of_a_file_are_learned_from_and_the_ledgers_word_counts(
     assert found.given.origin["labels_file_sha256"] in found.given.origin.values()
 
 
-def test_a_card_can_name_the_moment_and_the_versions_read(lake: Lake) -> None:
-    lake.labels(range(DAYS * A_DAY))
+def test_a_card_can_name_the_moment_and_the_versions_read(lake: Labelled) -> None:
+    lake.label(range(DAYS * A_DAY))
     origin = lake.read().given.origin
     assert origin["as_of"] == NOON.isoformat()
     versions = [origin[f"version_of_silver_{t}"] for t in ("labels", "messages", "tickets")]
     assert versions == [str(version) for _, version in sorted(lake.known().versions.items())]
 
 
-def test_texts_to_watch_drift_by_are_of_all_tickets_of_the_judging_days(lake: Lake) -> None:
-    lake.labels([n for n in range(DAYS * A_DAY) if n % 8 < 4])
+def test_texts_to_watch_drift_by_are_of_all_tickets_of_the_judging_days(lake: Labelled) -> None:
+    lake.label([n for n in range(DAYS * A_DAY) if n % 8 < 4])
     found = lake.read()
     assert min(map(day_in, found.given.reference)) >= found.since
     every = [n for n in range(DAYS * A_DAY) if day_of(n) >= found.since]
@@ -236,32 +157,32 @@ def test_texts_to_watch_drift_by_are_of_all_tickets_of_the_judging_days(lake: La
     [
         (range(0), {}, "has 0 labels of task 'tema' on tickets of 0 days"),
         (range(A_DAY), {}, "has 8 labels of task 'tema' on tickets of 1 day,"),
-        (range(DAYS * A_DAY), {"reason": "doubt"}, "0 of them drawn for audit"),
+        (range(DAYS * A_DAY), {"drawn": lambda n: False}, "0 of them drawn for audit"),
         (range(24), {}, r"before 2026-01-02, has 8 distinct labelled texts, at least 40"),
         (range(0, DAYS * A_DAY, 2), {}, r"has too few texts of 'agua' \(0\): at least 8"),
         (range(DAYS * A_DAY), {"label": "gas"}, "has 0 labels of task 'tema'"),
     ],
 )
 def test_too_little_is_refused_with_what_was_found_and_what_to_do(
-    lake: Lake, labelled: range, also: dict[str, Any], found: str
+    lake: Labelled, labelled: range, also: dict[str, Any], found: str
 ) -> None:
     if labelled:
-        lake.labels(labelled, **also)
+        lake.label(labelled, **also)
     with pytest.raises(InputError, match=found) as error:
         lake.read()
     assert "plata review" in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_too_few_drawn_tickets_to_judge_by_are_refused(lake: Lake) -> None:
-    lake.labels(range(DAYS * A_DAY - 24), reason="doubt")
-    lake.labels(range(DAYS * A_DAY - 24, DAYS * A_DAY), reason="audit")
+def test_too_few_drawn_tickets_to_judge_by_are_refused(lake: Labelled) -> None:
+    lake.label(range(DAYS * A_DAY - 24), drawn=lambda n: False)
+    lake.label(range(DAYS * A_DAY - 24, DAYS * A_DAY), drawn=lambda n: True)
     with pytest.raises(InputError, match="at least 20 are needed to judge a model fairly"):
         lake.read()
 
 
-def test_labels_of_before_the_ledger_began_are_none(lake: Lake) -> None:
+def test_labels_of_before_the_ledger_began_are_none(lake: Labelled) -> None:
     known = lake.known()
-    lake.labels(range(DAYS * A_DAY), NOON - timedelta(days=1))
+    lake.label(range(DAYS * A_DAY), NOON - timedelta(days=1))
     with pytest.raises(InputError, match="has 0 labels"):
         read_ledger(TASK, NORTE, lake.store, known)
