@@ -141,7 +141,7 @@ def judged(name: str, one: RealSet, rows: pa.Table, splits: Sequence[Split]) -> 
             model,
             len(asked),
             float((answers == truth).mean()),
-            _macro(truth, answers, labels),
+            macro(truth, answers, labels),
             beside(model, PLAIN),
             beside(model, Features.TFIDF),
         )
@@ -163,7 +163,7 @@ def learning(name: str, one: RealSet, rows: pa.Table) -> list[Point]:
             for order, (_, answered) in zip(orders, splits, strict=True):
                 part = order[: round(share * len(order))]
                 given = answer(rows.take(part), one.truth[part], rows.take(answered))
-                scores.append(_macro(one.truth[answered], given, labels))
+                scores.append(macro(one.truth[answered], given, labels))
                 sizes.append(len(part))
             points.append(Point(name, model, round(np.mean(sizes)), float(np.mean(scores))))
     return points
@@ -193,7 +193,8 @@ def _rows(one: RealSet, vectors: NDArray[np.float32]) -> pa.Table:
     return pa.table({"text": pa.array(one.texts, pa.string()), "embedding": as_lists(vectors)})
 
 
-def _macro(truth: Places, answers: Places, labels: int) -> float:
+def macro(truth: Places, answers: Places, labels: int) -> float:
+    """Return macro-F1 of answers."""
     hits, said, true = (
         np.bincount(places, minlength=labels)
         for places in (truth[truth == answers], answers, truth)

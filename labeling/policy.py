@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from labeling.budget import LabelBudget
 from labeling.masking import Masking
 from lakehouse.errors import ConfigurationError
 from models.routing import drawn_for_audit
@@ -11,11 +12,15 @@ from models.routing import drawn_for_audit
 
 @dataclass(frozen=True, slots=True)
 class ReviewPolicy:
-    """`overlap_share` of the cases are answered by `overlap_reviewers` people, others by one."""
+    """`overlap_share` of the cases are answered by `overlap_reviewers` people, others by one.
+
+    Without a `budget`, a push fills each queue up to a limit.
+    """
 
     overlap_share: float = 0.0
     overlap_reviewers: int = 2
     masking: Masking = field(default_factory=Masking)
+    budget: LabelBudget | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.overlap_share <= 1.0:

@@ -64,7 +64,7 @@ from pipelines.run_events import Deferred, RunEvents
 from pipelines.sql import SqlPorts
 from pipelines.tenant_config import CostConfig, gates_of, price_of, retrain_of, review_of, tasks_of
 from registry.bundle_log import BundleLog
-from registry.challenges import ExperimentLog
+from registry.challenges import ExperimentLog, Mode
 
 if TYPE_CHECKING:  # it takes ten seconds to import
     from registry.mlflow_registry import MlflowRegistry
@@ -343,6 +343,11 @@ class Platform:
     def retrain_policy(self, tenant: TenantContext) -> RetrainPolicy:
         """Return when the tenant's models are retrained, and who approves."""
         return retrain_of(self.tenants.config(tenant))
+
+    def shadow_bundle(self, tenant: TenantContext) -> str | None:
+        """Return the bundle that answers in a shadow, None where none does."""
+        found = ExperimentLog(self.postgres).running(tenant)
+        return found.bundle_id if found is not None and found.mode is Mode.SHADOW else None
 
     def tasks(self, tenant: TenantContext) -> tuple[Task, ...]:
         """Return what the tenant wants of each ticket, by its newest configuration."""

@@ -95,7 +95,7 @@ def select_cases(
     ticket was closed since the model answered; `closed` says when. Choosing depends on the rows
     alone, so that the same tickets are chosen again until they are labelled.
     """
-    drawn = _drawn(answers)
+    drawn = was_drawn(answers)
     doubted = pc.equal(answers["decision"], Decision.REVIEW.value)
     waits = pc.or_(drawn, pc.and_(doubted, pc.invert(_closed_since(answers, closed))))
     known = pc.is_in(answers["ticket_id"], value_set=pa.array(sorted(labelled), pa.string()))
@@ -103,7 +103,7 @@ def select_cases(
     open_ = answers.filter(asked)
     ranks = pa.table(
         {
-            "current": pc.equal(open_["model_version"], _current_version(answers)),
+            "current": pc.equal(open_["model_version"], current_version(answers)),
             "drawn": drawn.filter(asked),
             "certainty": pc.if_else(pc.is_nan(open_["score"]), -1.0, open_["score"]),
             "ticket_id": open_["ticket_id"],
@@ -154,12 +154,13 @@ def _closed_since(answers: pa.Table, closed: Mapping[str, datetime]) -> pa.Array
     )
 
 
-def _drawn(answers: pa.Table) -> pa.ChunkedArray:
+def was_drawn(answers: pa.Table) -> pa.ChunkedArray:
     """Say which answers the audit drew; rows from before that was kept say it of the accepted."""
     return pc.fill_null(answers["drawn"], pc.equal(answers["decision"], Decision.AUDIT.value))
 
 
-def _current_version(answers: pa.Table) -> str | None:
+def current_version(answers: pa.Table) -> str | None:
+    """Return the version of the model that answered last, None where none did."""
     last = pc.index(answers["inference_timestamp"], pc.max(answers["inference_timestamp"]))
     version: str | None = answers["model_version"][last.as_py()].as_py() if len(answers) else None
     return version
@@ -311,7 +312,7 @@ def cases_of(
             policy,
         )
         for answer in answers.set_column(
-            answers.schema.get_field_index("drawn"), "drawn", _drawn(answers)
+            answers.schema.get_field_index("drawn"), "drawn", was_drawn(answers)
         ).to_pylist()
         if answer["ticket_id"] in said
     ]

@@ -22,6 +22,7 @@ from pydantic import (
 
 from contracts.pqrs import EntityKind
 from features.embed import EmbeddingChoice
+from labeling.budget import LabelBudget
 from labeling.masking import Masking, Pii
 from labeling.policy import ReviewPolicy
 from lakehouse.control.tenants import TenantConfig
@@ -126,11 +127,34 @@ class UpkeepConfig(_Strict):
 
 
 class ReviewConfig(_Strict):
-    """How cases are reviewed; what is not named keeps its default. `mask` names what is covered."""
+    """How cases are reviewed; what is not named keeps its default. `mask` names what is covered.
+
+    `weekly_labels` are the answers people can give in a week; the shares are of them.
+    """
 
     overlap_share: float = Field(default=0.0, ge=0, le=1)
     overlap_reviewers: int = Field(default=2, ge=2, le=10)
     mask: tuple[Pii, ...] = tuple(Pii)
+    weekly_labels: int | None = Field(default=None, ge=1)
+    audit_share: float = Field(default=0.3, ge=0, le=1)
+    disagreement_share: float = Field(default=0.2, ge=0, le=1)
+    active_share: float = Field(default=0.2, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _shares(self) -> ReviewConfig:
+        if self.audit_share + self.disagreement_share + self.active_share > 1 + 1e-9:
+            msg = "audit_share, disagreement_share and active_share add up to more than 1"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def budget(self) -> LabelBudget | None:
+        """What a week's labels are spent on, None where nobody said how many there are."""
+        if self.weekly_labels is None:
+            return None
+        return LabelBudget(
+            self.weekly_labels, self.audit_share, self.disagreement_share, self.active_share
+        )
 
 
 class RetrainLabels(_Strict):
@@ -267,7 +291,10 @@ def review_of(config: TenantConfig | None) -> ReviewPolicy:
     if chosen is None:
         return ReviewPolicy()
     return ReviewPolicy(
-        chosen.overlap_share, chosen.overlap_reviewers, Masking(frozenset(chosen.mask))
+        chosen.overlap_share,
+        chosen.overlap_reviewers,
+        Masking(frozenset(chosen.mask)),
+        chosen.budget,
     )
 
 

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from serving.cli import review_accounts
+from serving.cli import review_accounts, review_plan
 from serving.cli.output import emit, grid, write_page
 
 app = typer.Typer(no_args_is_help=True, help="Send tickets to human review, bring answers back.")
 app.add_typer(review_accounts.app, name="account")
+app.command()(review_plan.plan)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 OfTenant = Annotated[str, typer.Option("--tenant", "-t", help="Whose tickets.")]
@@ -23,35 +24,42 @@ def push(
     tenant: OfTenant,
     task: OfTask = None,
     limit: Annotated[
-        int, typer.Option(min=1, max=1000, help="Cases without a label a queue may hold.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Cases without a label a queue may hold, whatever the plan. [100]"
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fill the review queues: every audited ticket, then the least certain. Twice adds nothing.
 
     Cases that nobody need answer any more leave first: a doubt whose ticket was closed, and a
-    ticket that has a label by now.
+    ticket that has a label by now. A tenant with a weekly budget of labels gets what
+    `plata review plan` shows, unless --limit says otherwise.
 
     Example: plata review push --tenant alcaldia-norte --limit 50
     """
     from pipelines.bootstrap import open_platform
-    from pipelines.review import mlflow_page, push_all
+    from pipelines.review import DEFAULT_LIMIT, mlflow_page, push_all
     from pipelines.selection import named
 
     platform = open_platform()
     context = platform.tenant(tenant)
     policy, reviewers = platform.review_policy(context), platform.reviewers.all(context)
-    done = push_all(
-        context,
-        named(platform.tasks(context), task),
-        store=platform.store,
-        queue=platform.queue,
-        log=platform.runs,
-        accounts=platform.reviewers,
-        page=mlflow_page(platform.endpoints.mlflow_url),
-        policy=policy,
-        limit=limit,
-    )
+    if limit is None and policy.budget is not None:
+        done = review_plan.push_planned(platform, context, task)
+    else:
+        done = push_all(
+            context,
+            named(platform.tasks(context), task),
+            store=platform.store,
+            queue=platform.queue,
+            log=platform.runs,
+            accounts=platform.reviewers,
+            page=mlflow_page(platform.endpoints.mlflow_url),
+            policy=policy,
+            limit=limit or DEFAULT_LIMIT,
+        )
     username = reviewers[0].username
     few = policy.overlap_share > 0 and len(reviewers) < policy.overlap_reviewers
     missing = policy.overlap_reviewers - len(reviewers) if few else 0

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from features.embed import EMBEDDING_MODEL, QUERY_PROMPT, EmbeddingChoice
+from labeling.budget import LabelBudget
 from labeling.masking import Masking, Pii
 from labeling.policy import ReviewPolicy
 from lakehouse.control.tenants import TenantConfig
@@ -111,8 +112,24 @@ def test_one_person_answers_and_everything_is_covered_where_a_tenant_says_nothin
     assert review_of(TenantConfig(1, partly)) == ReviewPolicy(overlap_share=0.1)
 
 
+def test_a_tenant_says_how_many_labels_its_people_can_give_in_a_week() -> None:
+    said = {"weekly_labels": 60, "audit_share": 0.5, "active_share": 0.1}
+    found = review_of(TenantConfig(2, {**default_config(), "review": said}))
+    assert found.budget == LabelBudget(60, 0.5, 0.2, 0.1)
+    more = {"weekly_labels": 60, "audit_share": 0.9}
+    with pytest.raises(ConfigurationError, match=r"review: .* add up to more than 1"):
+        review_of(TenantConfig(2, {**default_config(), "review": more}))
+
+
 @pytest.mark.parametrize(
-    "review", [{"overlap_share": 2}, {"overlap_reviewers": 1}, {"mask": ["nombre"]}, {"maks": []}]
+    "review",
+    [
+        {"overlap_share": 2},
+        {"overlap_reviewers": 1},
+        {"mask": ["nombre"]},
+        {"maks": []},
+        {"weekly_labels": 0},
+    ],
 )
 def test_a_review_that_cannot_be_is_refused(review: object) -> None:
     with pytest.raises(ConfigurationError, match=r"review\."):
