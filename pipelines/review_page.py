@@ -98,7 +98,7 @@ def _task(task: TaskReview, report: ReviewReport) -> str:
 <h3>Quién respondió en los últimos {len(report.days)} días</h3>
 {_who(task.paces, report)}
 <h3>En qué coinciden las personas</h3>
-{_together(task.together)}
+{_together(task.together, report.tenant)}
 <h3>Qué hace la máquina sola</h3>
 {_effect(task.effect)}
 {_automation(task.automation, report.tenant)}
@@ -150,7 +150,7 @@ def _who(paces: Sequence[Pace], report: ReviewReport) -> str:
     most = max(count for pace in paces for count in pace.by_day)
     head = "".join(f'<th scope="col" class="n">{day}</th>' for day in [*days, "en total"])
     rows = "".join(
-        f'<tr><th scope="row">{escape(pace.reviewer.removesuffix(f"-{report.tenant}"))}</th>'
+        f'<tr><th scope="row">{escape(_own(pace.reviewer, report.tenant))}</th>'
         + "".join(_heat(count, most) for count in pace.by_day)
         + f'<td class="n"><b>{number(pace.answers)}</b></td>'
         f'<td class="n">{percent(pace.as_suggested / pace.answers)}</td></tr>'
@@ -169,7 +169,7 @@ def _heat(count: int, most: int) -> str:
     return f'<td class="same" style="--share:{share:.3f}">{number(count) if count else "·"}</td>'
 
 
-def _together(found: Together) -> str:
+def _together(found: Together, tenant: str) -> str:
     if not found.tickets:
         return (
             "<p>No se sabe: ningún radicado tiene respuestas de dos personas. "
@@ -178,8 +178,38 @@ def _together(found: Together) -> str:
     return (
         f"<p>En <b>{number(found.unanimous)}</b> de {number(found.tickets)} radicados que vieron "
         f"dos o más personas, todas dijeron lo mismo "
-        f"(<b>{percent(found.unanimous / found.tickets)}</b>).</p>"
+        f"(<b>{percent(found.unanimous / found.tickets)}</b>). {_beyond_chance(found)}</p>"
+        f"{_pairs(found, tenant)}"
     )
+
+
+def _beyond_chance(found: Together) -> str:
+    alpha = found.agreement.alpha
+    if alpha is None:
+        return "Todas las respuestas son la misma: no se sabe si coinciden más que por azar."
+    return (
+        f"α de Krippendorff: <b>{number(alpha, 2)}</b> (1 es coincidir siempre; 0, lo mismo que "
+        "al azar)."
+    )
+
+
+def _pairs(found: Together, tenant: str) -> str:
+    rows = [
+        [
+            f"{escape(_own(pair.first, tenant))} y {escape(_own(pair.second, tenant))}",
+            number(pair.tickets),
+            percent(pair.agreed),
+            "–" if pair.kappa is None else number(pair.kappa, 2),
+        ]
+        for pair in found.agreement.pairs
+    ]
+    head = ["quiénes", "radicados", "coinciden", "κ de Cohen"]
+    return f"<details><summary>De a dos</summary>{table(head, rows, numbers=3)}</details>"
+
+
+def _own(reviewer: str, tenant: str) -> str:
+    """Leave out the tenant that an account's name ends with."""
+    return reviewer.removesuffix(f"-{tenant}")
 
 
 def _effect(found: Effect | None) -> str:

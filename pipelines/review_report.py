@@ -14,7 +14,9 @@ from typing import Any
 
 import polars as pl
 
+from labeling.agreement import Agreement, measure
 from labeling.ledger import standing_answers
+from labeling.observed import disputes_of
 from labeling.queue import CaseStatus, Reason, ReviewQueue, tally
 from labeling.workload import AGES, Load, Pace, last_days, loads, paces
 from lakehouse.control.guarantees import GuaranteeLog
@@ -32,10 +34,14 @@ BOGOTA = timezone(timedelta(microseconds=UTC_OFFSET))
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """The tickets that several people answered, and those of them about which all said the same."""
+    """The tickets that several people answered, and those of them about which all said the same.
+
+    `agreement` measures it beyond chance.
+    """
 
     tickets: int
     unanimous: int
+    agreement: Agreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class Automation:
 
 @dataclass(frozen=True, slots=True)
 class TaskReview:
-    """One task. `labels` counts the tickets of which a label stands, `cases` what is in the queue.
+    """One task. `labels` counts the tickets of which a label stands, `cases` what is in its queues.
 
     `automation` is by model, in the order in which they began to answer; `effect` what labels
     bought, None where no two guarantees promise the same.
@@ -79,7 +85,12 @@ class TaskReview:
             "cases": {r.value: {s.value: n for s, n in c.items()} for r, c in self.cases.items()},
             "load": {load.reason.value: _load_dict(load) for load in self.loads},
             "reviewers": [asdict(pace) for pace in self.paces],
-            "together": asdict(self.together),
+            "together": {
+                "tickets": self.together.tickets,
+                "unanimous": self.together.unanimous,
+                "alpha": self.together.agreement.alpha,
+                "pairs": [asdict(pair) for pair in self.together.agreement.pairs],
+            },
             "automation": [{**asdict(found), "share": found.share} for found in self.automation],
             "effect": None if self.effect is None else asdict(self.effect),
         }
@@ -123,7 +134,7 @@ def _of_task(
     postgres: Postgres,
     now: datetime,
 ) -> TaskReview:
-    cases = queue.cases(task, tenant)
+    cases = [*queue.cases(task, tenant), *queue.cases(disputes_of(task), tenant)]
     return TaskReview(
         task,
         cases=tally(cases),
@@ -138,13 +149,14 @@ def _of_task(
 
 def together(facts: pl.DataFrame) -> Together:
     """Count the tickets of one task on which two or more people's answers stand."""
-    answered = (
-        standing_answers(facts)
-        .group_by("ticket_id")
+    answers = standing_answers(facts)
+    shared = (
+        answers.group_by("ticket_id")
         .agg(pl.col("reviewer").n_unique(), pl.col("label").n_unique().alias("labels"))
         .filter(pl.col("reviewer") > 1)
     )
-    return Together(len(answered), len(answered.filter(pl.col("labels") == 1)))
+    unanimous = len(shared.filter(pl.col("labels") == 1))
+    return Together(len(shared), unanimous, measure(answers))
 
 
 def _automation(tenant: TenantContext, task: str, postgres: Postgres) -> tuple[Automation, ...]:

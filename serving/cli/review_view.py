@@ -77,9 +77,11 @@ def _who(report: ReviewReport) -> list[list[Any]]:
 def _outcome(task: TaskReview) -> list[str]:
     lines = []
     if task.together.tickets:
+        alpha = task.together.agreement.alpha
         lines.append(
-            f"{task.task}: {task.together.unanimous} de {task.together.tickets} radicados con "
-            "varias respuestas tienen una sola"
+            f"{task.task}: en {task.together.unanimous} de {task.together.tickets} radicados con "
+            "varias respuestas todas coinciden"
+            + ("" if alpha is None else f" (α de Krippendorff {alpha:.2f})")
         )
     if task.effect is not None:
         lines.append(f"{task.task}: {told(task.effect, lambda share: f'{share:.1%}')}")

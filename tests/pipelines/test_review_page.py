@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from contracts.tables import LABELS
+from labeling.agreement import measure
 from labeling.queue import Reason
 from labeling.workload import Load, Pace, last_days
 from pipelines.review_effect import Effect, Promised
@@ -35,6 +36,13 @@ LOAD = Load(
     median=timedelta(hours=30),
     ages=(1_000, 200, 31, 10, 0),
 )
+ANSWERS = pl.DataFrame(
+    {
+        "ticket_id": ["t1", "t1", "t2", "t2", "t3", "t3"],
+        "reviewer": ["ana-norte", "luis-norte"] * 3,
+        "label": ["queja", "queja", "reclamo", "reclamo", "queja", "reclamo"],
+    }
+)
 BETTER = Effect(
     Promised(NOW - timedelta(days=30), "b1", 0.05, 0.1, (), 300, 0.61),
     Promised(NOW, "b1", 0.05, 0.1, (), 420, 0.68),
@@ -45,11 +53,11 @@ TASK = TaskReview(
     labels=90,
     loads=(LOAD,),
     paces=(Pace("<b>ana</b>-norte", (0, 0, 0, 0, 0, 3, 5), 8, 6),),
-    together=Together(20, 18),
+    together=Together(20, 18, measure(ANSWERS)),
     automation=(Automation("norte.tipo/2", date(2026, 3, 1), date(2026, 3, 9), 1_000, 681),),
     effect=BETTER,
 )
-BARE = TaskReview("prioridad", {}, 0, (), (), Together(0, 0), ())
+BARE = TaskReview("prioridad", {}, 0, (), (), Together(0, 0, measure(ANSWERS.clear())), ())
 
 
 @pytest.fixture
@@ -65,6 +73,8 @@ def test_the_page_tells_what_waits_since_when_and_who_answered(written: str) -> 
     assert "duda 1.241 7 2 90 1 día 12 días" in text
     assert "tipo/2 68,1 % de 1.000" in text
     assert "En 18 de 20 radicados que vieron dos o más personas" in text
+    assert "α de Krippendorff: 0,44" in text
+    assert "ana y luis 3 66,7 % 0,40" in text
 
 
 def test_what_labels_bought_is_said_with_the_promise_it_holds_under(written: str) -> None:
@@ -118,4 +128,4 @@ def test_people_agree_where_all_who_answered_said_the_same() -> None:
             ("t3", "ana", "queja"),
         )
     )
-    assert found == Together(tickets=2, unanimous=1)
+    assert (found.tickets, found.unanimous, found.agreement.shared) == (2, 1, 2)
