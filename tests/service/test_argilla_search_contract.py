@@ -23,7 +23,7 @@ WORDS = (
     "Reclamo", "petición", "factura", "energía", "agua", "demora", "CALLE", "señor", "cobro",
     "información", "ana@correo.co", "2.500", "pre-pago", "vía", "niños",
 )  # fmt: skip
-ODD = "un nulo \u0000 y medio par \ud800 entre palabras"
+ODD = "un nulo \u0000 entre palabras"
 COUNT = 48
 
 
@@ -551,6 +551,12 @@ def test_similar_records_are_the_exact_ones_under_any_filter(
         assert [i["query_score"] for i in answer["items"]] == pytest.approx(best, abs=1e-5)
 
 
+def test_the_record_that_others_are_like_can_be_read_by_who_looks_at_them(asked: Asked) -> None:
+    given = next(case for case in asked.cases if case.vector)
+    answer = asked.people["ana"].get(f"records/{given.id}").raise_for_status().json()
+    assert answer["vectors"] == {"significado": pytest.approx(given.vector)}
+
+
 def test_similar_records_can_also_be_asked_for_words(asked: Asked) -> None:
     body = {
         "query": {
@@ -639,7 +645,7 @@ def test_a_record_is_found_by_what_it_says_now(asked: Asked) -> None:
     question = asked.dataset.settings.questions["tipo"].id
     given = {"question_id": str(question), "value": "queja", "score": 0.987, "agent": "modelo/9"}
     asked.owner.put(f"{path}/suggestions", json=given).raise_for_status()
-    asked.dataset.records.log([{"id": case.name, "texto": f"Murciélago: {ODD[:14]}"}])
+    asked.dataset.records.log([{"id": case.name, "texto": f"Murciélago: {ODD}"}])
     assert asked.names(query, None) == [case.name]
     agent = {"filters": {"and": [terms(suggestion("tipo", "agent"), "modelo/9")]}}
     assert asked.names(agent, None) == [case.name]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from argilla_server import app as argilla
 
-from plata_argilla_search import membership
+from plata_argilla_search import mends
 from plata_argilla_search.engine import PostgresSearchEngine
 from plata_argilla_search.pages import LocalPages
 
 ENGINE = PostgresSearchEngine  # registered by its definition, before the first request
-membership.remember()
+mends.remember_membership()
+mends.read_vectors_whole()
 app = LocalPages(argilla)
