@@ -39,7 +39,7 @@ from serving.cli.output import emit, fail
 
 SIZES = (50, 100, 200, 400, 800)
 REPEATS = 20
-RANDOM = "random"
+RANDOM, MARGIN = "random", "margin"
 _PARTS = 3
 _MOST = 0.8
 """Share of the texts that are asked about at most: with all of them, every way is the same."""
@@ -81,7 +81,7 @@ def ours(said: Probabilities, vectors: Vectors, count: int, _: np.random.Generat
 
 WAYS: Mapping[str, Way] = {
     RANDOM: by_lot,
-    "margin": by_margin,
+    MARGIN: by_margin,
     "entropy": by_entropy,
     "margin × density": by_crowd,
     "Plata": ours,
@@ -101,8 +101,17 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class Ratio:
+    """A mean over repeats, and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
-    """One way on one set: the area under its curve over random's, repeat by repeat.
+    """One way on one set: the area under its curve over random's and the margin's, each repeat's.
 
     The area is over the logarithm of the number of labels. The interval (95 %, Student's) is of the
     mean over repeats: of other draws from the same texts. `random_labels` is how many labels drawn
@@ -113,9 +122,8 @@ class Line:
     way: str
     repeats: int
     area: float
-    over_random: float
-    low: float
-    high: float
+    over_random: Ratio
+    over_margin: Ratio
     of_labels: int
     random_labels: float | None
 
@@ -203,12 +211,11 @@ def _rows(vectors: Vectors) -> pa.Table:
 
 
 def compared(split: str, sizes: Sequence[int], scores: Scores) -> list[Line]:
-    """Hold each way's area under the curve against random's of the same repeat."""
+    """Hold each way's area under the curve against random's and the margin's of the same repeat."""
     areas = {way: _area(sizes, rows) for way, rows in scores.items()}
     middle = len(sizes) // 2
     lines = []
     for way, own in areas.items():
-        mean, low, high = _interval(own / areas[RANDOM])
         reached = float(scores[way].mean(axis=0)[middle])
         lines.append(
             Line(
@@ -216,9 +223,8 @@ def compared(split: str, sizes: Sequence[int], scores: Scores) -> list[Line]:
                 way=way,
                 repeats=len(own),
                 area=float(own.mean()),
-                over_random=mean,
-                low=low,
-                high=high,
+                over_random=Ratio(*_interval(own / areas[RANDOM])),
+                over_margin=Ratio(*_interval(own / areas[MARGIN])),
                 of_labels=sizes[middle],
                 random_labels=_labels_for(reached, sizes, scores[RANDOM].mean(axis=0)),
             )
@@ -284,23 +290,30 @@ def draw(points: Sequence[Point], folder: Path) -> None:
 
 
 def _drawn(lines: Sequence[Line]) -> Table:
-    table = Table(title="Labels chosen", title_justify="left", header_style="bold")
+    table = Table(
+        title=f"Labels chosen, {lines[0].repeats} repeats",
+        title_justify="left",
+        header_style="bold",
+    )
     for name in ("set", "way"):
         table.add_column(name)
-    for name in ("repeats", "area", "over random", "95 %", "labels", "as many at random"):
+    for name in ("area", "over random", "over margin", "labels", "as many at random"):
         table.add_column(name, justify="right")
     for line in lines:
         table.add_row(
             line.split,
             line.way,
-            f"{line.repeats}",
             f"{line.area:.3f}",
-            f"{line.over_random:.3f}",
-            f"{line.low:.3f} to {line.high:.3f}",
+            _shown(line.over_random),
+            _shown(line.over_margin),
             f"{line.of_labels}",
-            "more than all" if line.random_labels is None else f"{line.random_labels:.0f}",
+            "more than there are" if line.random_labels is None else f"{line.random_labels:.0f}",
         )
     return table
+
+
+def _shown(ratio: Ratio) -> str:
+    return f"{ratio.mean:.3f} ({ratio.low:.3f}–{ratio.high:.3f})"
 
 
 def _options(arguments: Sequence[str] | None) -> Any:

@@ -59,13 +59,17 @@ _ASIDE = ["ticket_id", "task", "run_id", "bundle_id", "predicted_label", "infere
 
 @dataclass(frozen=True, slots=True)
 class PlannedCase:
-    """One ticket to ask about. `labels` is how many people are to answer; `because` is Spanish."""
+    """One ticket to ask about. `labels` is how many people are to answer; `because` is Spanish.
+
+    `needed` says that a guarantee rests on it.
+    """
 
     task: str
     ticket_id: str
     reason: Reason
     labels: int
     because: str
+    needed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +125,12 @@ def plan_labels(
         for task in tasks
     ]
     found = {reason: _in_turn([offer[reason] for offer in offers]) for reason in FIRST}
+    found[Reason.AUDIT].sort(key=lambda case: not case.needed)
     due = max(0, budget.quota(Reason.ACTIVE) - spent[Reason.ACTIVE])
     supply = _apart(found, due)
     waiting = {reason: sum(case.labels for case in supply[reason]) for reason in FIRST}
-    allotments = split(budget, spent=spent, waiting=waiting)
+    needed = sum(case.labels for case in supply[Reason.AUDIT] if case.needed)
+    allotments = split(budget, spent=spent, waiting=waiting, needed=needed)
     cases = _fitting(allotments, supply)
     notes = tuple(_notes(allotments, challenger))
     return LabelPlan(tenant.tenant_id, RULE, week_of(at), budget, spent, allotments, cases, notes)
@@ -221,20 +227,40 @@ def _offers(
     open_ = answers.filter(pc.invert(pc.is_in(answers["ticket_id"], value_set=_strings(asked))))
     drawn = was_drawn(open_)
     others = open_.filter(pc.invert(drawn))
+    now = current_version(answers)
     fresh = _first_of_each_text(others, asked, tenant, store)
     found: dict[Reason, Found] = {
-        Reason.AUDIT: _by_lot(open_.filter(drawn), task, "sorteado al azar entre todos"),
         Reason.DISAGREEMENT: _disagreements(task, fresh, challenger, tenant, store),
-        Reason.ACTIVE: _telling(task, fresh, tenant, store, budget),
+        Reason.ACTIVE: _telling(task, fresh.filter(_of(now, fresh)), tenant, store, budget),
         Reason.DOUBT: _doubts(others, tenant, store),
     }
-    return {
-        reason: [
-            PlannedCase(task.name, ticket, reason, policy.wanted(ticket, task.name), because)
+
+    def cases(reason: Reason, tickets: Found, *, needed: bool = False) -> list[PlannedCase]:
+        return [
+            PlannedCase(
+                task.name, ticket, reason, policy.wanted(ticket, task.name), because, needed
+            )
             for ticket, because in tickets
         ]
-        for reason, tickets in found.items()
-    }
+
+    rests, free = _drawn(task, now, open_.filter(drawn))
+    audit = [*cases(Reason.AUDIT, rests, needed=True), *cases(Reason.AUDIT, free)]
+    return {Reason.AUDIT: audit, **{reason: cases(reason, found[reason]) for reason in found}}
+
+
+def _drawn(task: Task, version: str | None, drawn: pa.Table) -> tuple[Found, Found]:
+    """Return by lot what the audit drew: what a guarantee of the model in use rests on, the rest.
+
+    All of it is needed, also where there are labels enough: one that is missing counts as wrong.
+    """
+    if task.guarantee is None:
+        return [], _by_lot(drawn, task, "sorteado al azar entre todos")
+    ours, terms = _of(version, drawn), task.guarantee
+    rests = f"sorteado; sobre él descansa la garantía (α {terms.alpha:g}, δ {terms.delta:g})"
+    older = "sorteado cuando respondía un modelo anterior"
+    return _by_lot(drawn.filter(ours), task, rests), _by_lot(
+        drawn.filter(pc.invert(ours)), task, older
+    )
 
 
 def _by_lot(rows: pa.Table, task: Task, because: str) -> Found:
@@ -288,14 +314,13 @@ def _disagreements(
 
 
 def _telling(
-    task: Task, fresh: pa.Table, tenant: TenantContext, store: TableStore, budget: LabelBudget
+    task: Task, now: pa.Table, tenant: TenantContext, store: TableStore, budget: LabelBudget
 ) -> Found:
-    """Return the tickets whose label would teach the next model most, as the one in use sees it.
+    """Return the tickets whose label would teach the next model most, of what the one in use said.
 
     As many as active learning is due are chosen together; more, should others leave labels, by
     their doubt alone.
     """
-    now = fresh.filter(pc.equal(fresh["model_version"], current_version(fresh)))
     said = _probabilities(task, now, tenant, store)
     vectors = vectors_of(now, tenant, store)
     known = vectors.filter(pc.is_in(vectors["ticket_id"], value_set=_strings(said)))
@@ -409,13 +434,24 @@ def _fitting(allotments: Sequence[Allotment], supply: Offers) -> tuple[PlannedCa
 def _notes(allotments: Sequence[Allotment], challenger: str | None) -> Iterator[str]:
     """Say what an operator should know, as they read it."""
     audit = next(one for one in allotments if one.reason is Reason.AUDIT)
-    if audit.waiting > audit.labels:
+    if audit.needed > audit.labels:
         yield (
-            f"El sorteo dejó {audit.waiting} casos y caben {audit.labels}: los demás quedan sin "
-            "auditar. Baje audit_share de las tareas o suba weekly_labels."
+            f"La garantía descansa sobre {audit.needed} etiquetas del sorteo y caben "
+            f"{audit.labels}: las que faltan cuentan como error. Baje audit_share de las tareas "
+            "o suba weekly_labels."
+        )
+    elif audit.waiting > audit.labels:
+        yield (
+            f"El sorteo dejó {audit.waiting} y caben {audit.labels}: los demás quedan sin auditar. "
+            "Baje audit_share de las tareas o suba weekly_labels."
         )
     if challenger is None:
         yield "Ningún retador corre en sombra: no hay desacuerdos que consultar."
+
+
+def _of(version: str | None, answers: pa.Table) -> pa.ChunkedArray:
+    """Say which answers a version of the model gave."""
+    return pc.equal(answers["model_version"], pa.scalar(version, pa.string()))
 
 
 def _strings(values: Iterable[str]) -> pa.Array:

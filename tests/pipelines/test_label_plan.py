@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -36,6 +37,7 @@ from lakehouse.data.storage import LakeRoot
 from lakehouse.errors import InputError
 from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
+from models.guarantee import GuaranteeTerms
 from models.routing import RoutingPolicy
 from models.task import Task
 from pipelines.label_plan import LabelPlan, plan_labels, push_plan
@@ -213,6 +215,19 @@ def test_what_was_drawn_is_asked_about_as_audit_or_not_at_all(house: House) -> N
     plan = house.plan()
     assert len(chosen(plan, Reason.AUDIT)) == 3
     assert chosen(plan, Reason.ACTIVE) == [7]
+
+
+def test_what_a_guarantee_rests_on_comes_before_every_share(house: House) -> None:
+    house.answered(SCORES, drawn=[0, 1, 2, 6, 7, 8, 9])
+    promised = replace(TIPO, guarantee=GuaranteeTerms(alpha=0.05))
+    assert len(chosen(house.plan(), Reason.AUDIT)) == 4
+    plan = house.plan(tasks=[promised])
+    assert sorted(chosen(plan, Reason.AUDIT)) == [0, 1, 2, 6, 7, 8, 9]
+    assert plan.allotments[0].why == "cuota 4; la garantía necesita 7; no hay más casos"
+    house.policy = ReviewPolicy(budget=LabelBudget(5))
+    tight = house.plan(tasks=[promised])
+    assert len(chosen(tight, Reason.AUDIT)) == len(tight.cases) == 5
+    assert tight.notes[0].startswith("La garantía descansa sobre 7 etiquetas del sorteo y caben 5")
 
 
 def test_the_drawn_that_fit_are_not_chosen_by_what_was_said_of_them(house: House) -> None:
