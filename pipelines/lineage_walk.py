@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,6 +25,7 @@ from contracts.tables import (
     STATUS_EVENTS,
     TICKETS,
 )
+from labeling.ledger import TICKET, Fact, settled, standing, standing_answers
 from lakehouse.control.landings import LandingIndex
 from lakehouse.control.postgres import Postgres
 from lakehouse.control.runs import RunLog
@@ -33,6 +35,7 @@ from lakehouse.run import RunId
 from lakehouse.tenancy import TenantContext
 from pipelines.answered import CHAMPION, CITIZEN
 from pipelines.lineage_runs import Versions, asked_about
+from pipelines.standing_labels import label_facts
 
 EVENT_TABLES = (TICKETS, MESSAGES, STATUS_EVENTS, ATTACHMENTS)
 """The tables of Silver whose rows are one event of Raw each."""
@@ -84,7 +87,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class HumanLabel:
-    """What a person answered. `stands` where it is the ticket's newest for the task."""
+    """What a person answered or decided. `stands` where it is what the ticket counts as."""
 
     ticket_id: str
     label_id: str
@@ -139,10 +142,17 @@ class Walk:
 
     def labels(self, tickets: Sequence[str]) -> list[HumanLabel]:
         """Return what people said about the tickets, newest last."""
-        rows = self._rows(LABELS, _LABEL_COLUMNS, tickets)
-        rows.sort(key=lambda row: (row["responded_at"], row["label_id"]))
-        newest = {(row["ticket_id"], row["task"]): row["label_id"] for row in rows}
-        return [_label(row, newest) for row in rows]
+        version = self._versions.get(str(LABELS.table))
+        if version is None:
+            return []
+        every = label_facts(self._tenant, self._ports.store, at=version)
+        facts = every.filter(pl.col("ticket_id").is_in(list(tickets)))
+        said = facts.filter(pl.col("fact").fill_null(Fact.SUBMITTED).is_in(_SAID))
+        count = pl.concat([standing_answers(facts).select(_GIVEN), settled(facts).select(_GIVEN)])
+        stands = standing(facts).select(*TICKET, "label")
+        counted = count.join(stands, on=[*TICKET, "label"], how="semi").unique()
+        rows = said.join(counted.with_columns(stands=True), on=_GIVEN, how="left")
+        return [_label(row) for row in rows.sort("responded_at", "label_id").to_dicts()]
 
     def _rows(
         self, contract: Contract, columns: Sequence[str], tickets: Sequence[str]
@@ -221,18 +231,10 @@ _ANSWER_COLUMNS = [
     "run_id",
     "inference_timestamp",
 ]
-_LABEL_COLUMNS = [
-    "ticket_id",
-    "label_id",
-    "task",
-    "label",
-    "reviewer",
-    "guideline_version",
-    "model_name",
-    "model_version",
-    "run_id",
-    "responded_at",
-]
+_GIVEN = [*TICKET, "label", "reviewer", "responded_at"]
+"""What tells an answer from every other, whatever was told of it later."""
+
+_SAID = [Fact.SUBMITTED, Fact.ADJUDICATED]
 
 
 def raw_line(row: Mapping[str, Any], tenant: TenantContext, files: FileStore) -> RawLine:
@@ -262,7 +264,7 @@ def _answer(row: Mapping[str, Any], read_event: str | None) -> Answer:
     )
 
 
-def _label(row: Mapping[str, Any], newest: Mapping[tuple[str, str], str]) -> HumanLabel:
+def _label(row: Mapping[str, Any]) -> HumanLabel:
     return HumanLabel(
         ticket_id=row["ticket_id"],
         label_id=row["label_id"],
@@ -273,5 +275,5 @@ def _label(row: Mapping[str, Any], newest: Mapping[tuple[str, str], str]) -> Hum
         model=f"{row['model_name']}/{row['model_version']}",
         run_id=row["run_id"],
         at=row["responded_at"],
-        stands=newest[row["ticket_id"], row["task"]] == row["label_id"],
+        stands=bool(row["stands"]),
     )

@@ -16,6 +16,7 @@ from lakehouse.data.tables import TableStore
 from lakehouse.errors import InputError
 from lakehouse.tenancy import TenantContext
 from pipelines.answered import first_words
+from pipelines.classifications_current import classifications_current
 from pipelines.enrich import ModelSteps
 from pipelines.errors import NothingToDoError
 from pipelines.plan import RUN_KIND, RunPlan
@@ -62,6 +63,15 @@ def openings(
         row["ticket_id"]: shorten(masked(row["text"]), letters, placeholder=" …")
         for row in words.select(["ticket_id", "text"]).to_pylist()
     }
+
+
+def labels_now(
+    found: Sequence[Neighbour], task: str, tenant: TenantContext, store: TableStore
+) -> dict[str, tuple[str, str]]:
+    """Return, by ticket, what it counts as now in a task and who says so: `human` or `machine`."""
+    tickets = [neighbour.ticket_id for neighbour in found]
+    rows = classifications_current(tenant, store, tickets=tickets).to_pylist()
+    return {row["ticket_id"]: (row["label"], row["source"]) for row in rows if row["task"] == task}
 
 
 def newest_bundle(tenant: TenantContext, log: RunLog) -> Bundle:

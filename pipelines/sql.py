@@ -14,12 +14,13 @@ import pyarrow as pa
 from lakehouse.control.runs import RunLog
 from lakehouse.control.served import ServedTables
 from lakehouse.data.as_of import AsOf
-from lakehouse.data.history import LazyRows, TableHistory
+from lakehouse.data.history import LazyRows, VersionedTableStore
 from lakehouse.data.query import QueryEngine
 from lakehouse.data.tables import TableRef
 from lakehouse.errors import InputError
 from lakehouse.tenancy import TenantContext
-from pipelines.catalogue import CONTRACTS, sql_name, unknown_table, versions_at
+from pipelines.catalogue import CONTRACTS, sql_name, tables_at, unknown_table, versions_at
+from pipelines.classifications_current import READS, classifications_current
 
 SERVED = "served"
 """The schema under which SQL sees Postgres's Gold: what a dashboard shows now."""
@@ -30,7 +31,7 @@ class SqlPorts:
     """What SQL works with."""
 
     engine: QueryEngine
-    store: TableHistory
+    store: VersionedTableStore
     served: ServedTables
     log: RunLog
 
@@ -55,7 +56,9 @@ def asking(
     statement = ports.engine.read(text)
     served = {n: n[len(SERVED) + 1 :] for n in statement.tables if n.startswith(_SERVED_PREFIXES)}
     lake = {name: _LAKE[name] for name in statement.tables if name in _LAKE}
-    _require_known(statement.tables, lake, served, tenant, ports)
+    current = [name for name in statement.tables if name in CURRENT]
+    stored = [name for name in statement.tables if name not in CURRENT]
+    _require_known(stored, lake, served, tenant, ports)
     if as_of is not None and served:
         msg = (
             f"{min(served)} has no history, it is what Postgres serves now: "
@@ -63,7 +66,13 @@ def asking(
         )
         raise InputError(msg)
     versions = _versions(list(dict.fromkeys(lake.values())), tenant, ports, as_of)
+    if current:
+        versions |= _if_there(READS, tenant, ports, as_of)
     sources = {
+        **{
+            name: classifications_current(tenant, ports.store, versions=versions)
+            for name in current
+        },
         **{name: ports.served.read(table, tenant) for name, table in served.items()},
         **{name: _opened(ref, tenant, ports, versions) for name, ref in lake.items()},
     }
@@ -74,6 +83,9 @@ def asking(
 _SERVED_PREFIXES = (f"{SERVED}.", f"{SERVED}_")
 _LAKE = {name: table for table in CONTRACTS for name in (sql_name(table), str(table))}
 """Both names of every table: `silver.tickets` and `silver_tickets`."""
+
+CURRENT = ("silver.classifications_current", "silver_classifications_current")
+"""Both names of what is counted when it is asked for: what each ticket counts as now."""
 
 
 def _require_known(
@@ -88,7 +100,8 @@ def _require_known(
     there = ports.served.names(tenant)
     for name in named:
         if name not in lake and served.get(name) not in there:
-            known = [*map(sql_name, CONTRACTS), *(f"{SERVED}.{table}" for table in there)]
+            served_names = (f"{SERVED}.{table}" for table in there)
+            known = [*map(sql_name, CONTRACTS), CURRENT[0], *served_names]
             raise unknown_table(name, known)
 
 
@@ -100,6 +113,16 @@ def _versions(
         return versions_at(as_of, tables, tenant, store=ports.store, log=ports.log)
     newest = {table: ports.store.commits(table, tenant, limit=1) for table in tables}
     return {table: commits[-1].version for table, commits in newest.items() if commits}
+
+
+def _if_there(
+    tables: Sequence[TableRef], tenant: TenantContext, ports: SqlPorts, as_of: AsOf | None
+) -> dict[TableRef, int]:
+    """Fix the versions of the tables that were written by then."""
+    if as_of is None:
+        return _versions(tables, tenant, ports, None)
+    there = tables_at(as_of, tenant, store=ports.store, log=ports.log)
+    return {table: there[table] for table in tables if table in there}
 
 
 def _opened(

@@ -233,24 +233,28 @@ def search(
     Example: plata search "cobro doble en la factura" --tenant alcaldia-norte -k 5 --words
     """
     from pipelines.bootstrap import open_platform
-    from pipelines.search import openings, search_tickets
+    from pipelines.search import labels_now, newest_bundle, openings, search_tickets
 
     platform = open_platform()
     ports = platform.run_ports
+    context = platform.tenant(tenant)
     found = search_tickets(
         text,
-        platform.tenant(tenant),
+        context,
         log=platform.runs,
         registry=platform.registry,
         models=ports.models,
         index=platform.index,
         k=k,
     )
-    begins = openings(found, platform.tenant(tenant), platform.store) if words else {}
+    begins = openings(found, context, platform.store) if words else {}
+    first = newest_bundle(context, platform.runs).tasks[0].task
+    now = labels_now(found, first, context, platform.store)
     rows = [
         {
             "similarity": round(n.similarity, 4),
-            "label": n.label,
+            "label": now.get(n.ticket_id, (n.label, ""))[0],
+            "source": now.get(n.ticket_id, ("", None))[1],
             "day": n.day.isoformat(),
             "ticket_id": n.ticket_id,
             "run_id": n.run_id,
@@ -261,6 +265,7 @@ def search(
     columns = {
         "similarity": "similitud",
         "label": "etiqueta",
+        "source": "según",
         "day": "fecha",
         "ticket_id": "radicado",
         **({"text": "comienza"} if words else {}),
@@ -271,9 +276,12 @@ def search(
         table=lambda: grid(
             f"{tenant}: solicitudes parecidas",
             [*columns.values()],
-            [[row[name] for name in columns] for row in rows],
+            [[_WHO.get(str(row[name]), row[name]) for name in columns] for row in rows],
         ),
     )
+
+
+_WHO: dict[str, Any] = {"human": "personas", "machine": "modelo"}
 
 
 def _mapping(pairs: list[str], file: Path | None, *, email: bool, timezone: str) -> Any:
