@@ -358,6 +358,57 @@ def restore(
     )
 
 
+@app.command()
+def doubts(
+    tenant: OfTenant,
+    task: OfTask = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many of each task.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List labels that may be wrong, the worst first: the model was confident of another.
+
+    Compares each label with what the model had said before anybody gave it (confident learning).
+    It is a hint for a second look, not a correction: the model may be the one who errs.
+
+    Example: plata labels doubts --tenant alcaldia-norte --task tipo --limit 10
+    """
+    from dataclasses import asdict
+
+    from pipelines.bootstrap import open_platform
+    from pipelines.label_doubts import doubted_labels
+    from pipelines.selection import named
+
+    platform = open_platform()
+    context = platform.tenant(tenant)
+    found = [
+        doubted_labels(one, context, platform.store) for one in named(platform.tasks(context), task)
+    ]
+    counted = ", ".join(f"{d.task}: {len(d.found)} de {d.compared} comparadas" for d in found)
+    emit(
+        [
+            {
+                "task": one.task,
+                "labels": one.labels,
+                "compared": one.compared,
+                "doubted": len(one.found),
+                "found": [asdict(doubt) for doubt in one.found[:limit]],
+            }
+            for one in found
+        ],
+        as_json=as_json,
+        table=lambda: grid(
+            f"{tenant}: etiquetas por revisar otra vez ({counted})",
+            ["ticket", "tarea", "etiqueta", "el modelo creía", "confianza en la dada", "margen"],
+            [
+                [doubt.ticket_id, one.task, doubt.label, doubt.instead, doubt.own, doubt.margin]
+                for one in found
+                for doubt in one.found[:limit]
+            ],
+            whole=["ticket"],
+        ),
+    )
+
+
 def _decide(decide: Any, tenant: str, task: str, reason: str, *, as_json: bool) -> None:
     """Write a decision of whoever is at the keyboard, and say how many facts it is."""
     from datetime import UTC, datetime

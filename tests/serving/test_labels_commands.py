@@ -178,3 +178,22 @@ def test_a_ticket_only_the_machine_answered_can_be_settled(
     plata("labels", "settle", T1, *BY_TIPO, "--label", "reclamo", "--reason", "visto en la llamada")
     assert stands(plata) == ["reclamo"]
     assert "decidió" in plata("labels", "history", T1)
+
+
+def test_a_label_the_model_was_sure_against_is_listed_for_a_second_look(
+    plata: Plata, platform: Platform
+) -> None:
+    for number in range(2, 8):
+        said = {"queja": 0.9, "reclamo": 0.1} if number < 7 else {"queja": 0.95, "reclamo": 0.05}
+        run = RunContext.begin(NORTE, kind="run", at=MORNING + timedelta(minutes=number))
+        model = {"model_name": "m", "model_version": "1", "probabilities": json.dumps(said)}
+        answer = {"task": "tipo", "tier": "champion", "decision": "audit", "score": 0.9}
+        ticket = str(UUID(int=number))
+        given = {"ticket_id": ticket, "predicted_label": "queja", "drawn": True, **answer, **model}
+        add(platform, CLASSIFICATIONS, run, **given)
+        label = "queja" if number < 7 else "reclamo"
+        plata("labels", "settle", ticket, *BY_TIPO, "--label", label, "--reason", "visto")
+    (found,) = plata("labels", "doubts", *BY_TIPO, "--json")
+    assert (found["labels"], found["compared"], found["doubted"]) == (6, 6, 1)
+    assert found["found"][0]["ticket_id"] == str(UUID(int=7))
+    assert (found["found"][0]["label"], found["found"][0]["instead"]) == ("reclamo", "queja")
