@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+_ROUNDING = 1e-9
+"""A mean of equal numbers may come out a little above them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
@@ -74,6 +77,6 @@ def doubts(given: Ints, probabilities: Floats) -> Doubts:
 
 def _confident(given: Ints, probabilities: Floats) -> Ints:
     """Return the likeliest of the labels that reach their threshold, -1 where none does."""
-    reached = probabilities >= thresholds(given, probabilities)
+    reached = probabilities >= thresholds(given, probabilities) - _ROUNDING
     best = np.where(reached, probabilities, -np.inf).argmax(axis=1)
     return np.where(reached.any(axis=1), best, -1).astype(np.int64)
