@@ -12,6 +12,7 @@ import argilla as rg
 import httpx
 import pytest
 
+from labeling import argilla_queue
 from labeling.argilla_queue import ArgillaQueue
 from labeling.errors import ForeignCaseError, QueueRefusedError
 from labeling.guidelines import Guideline, newest
@@ -188,6 +189,20 @@ def test_a_full_dataset_is_followed_by_the_next_and_all_are_read(
     assert small.put([case(norte, id=_id(norte, "t9"))], SPEC, norte) == 1
     assert held(api, norte) == {"tipo": (1, 1), "tipo.2": (2, 1), "tipo.3": (1, 1)}
     small.close()
+
+
+def test_cases_are_taken_out_of_every_page(
+    queue: ArgillaQueue, norte: TenantContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(argilla_queue, "_PAGE", 2)
+    monkeypatch.setattr(argilla_queue, "_DELETED_AT_ONCE", 1)
+    queue.open(SPEC, norte)
+    tickets = [_id(norte, f"t{n}") for n in range(7)]
+    queue.put([case(norte, id=ticket) for ticket in tickets], SPEC, norte)
+    going = {tickets[n] for n in (0, 1, 2, 5)}
+    gone = sum(queue.withdraw(going, "tipo", norte) for _ in range(3))
+    left = {found.id for found in queue.cases("tipo", norte)}
+    assert (gone, left) == (4, set(tickets) - going)
 
 
 def test_cases_for_two_people_have_a_dataset_that_asks_two(
