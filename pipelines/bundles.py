@@ -408,6 +408,17 @@ def _check_space(
     raise SpaceMismatchError(msg)
 
 
+def pinned_space(chosen: EmbeddingChoice, registry: Registry) -> dict[str, str]:
+    """Return what makes a task's vectors now, as a model that reads them pins it."""
+    model, prompt = registry.resolve_model(chosen.model), registry.resolve_prompt(chosen.prompt)
+    return {
+        "model": model.uri,
+        "model_digest": model.digest,
+        "prompt": prompt.uri,
+        "prompt_digest": prompt.digest,
+    }
+
+
 def _the_embedding(tasks: Sequence[Task]) -> EmbeddingChoice:
     chosen = sorted({task.embedding for task in tasks}, key=str)
     if len(chosen) > 1:

@@ -27,6 +27,7 @@ from pipelines.pilot import (
     predicted,
     predicted_work,
     warm_up_seconds,
+    with_fixed,
 )
 from pipelines.plan import RUN_KIND
 from pipelines.reenrich_plan import ReenrichPlan, begin, find_work
@@ -105,7 +106,9 @@ def measure(
 ) -> Measured:
     """Time `work(number, start, texts)` over every stretch of a pilot.
 
-    Where they are not `whole` batches of the work, stretches of one text are timed as well.
+    Where they are not `whole` batches of the work, stretches of one text are timed as well, each
+    right after one of the others: both are then of one mood of the machine, and their difference,
+    which is what texts take, is of the texts.
     """
 
     def timed(number: int, start: int, texts: int) -> float:
@@ -113,13 +116,14 @@ def measure(
         work(number, start, texts)
         return clock() - began
 
-    seconds, charged, count = [], [], len(sizes.starts)
+    seconds, charged, ones, count = [], [], [], len(sizes.starts)
     for number, start in enumerate(sizes.starts):
         tell(number, count)
         spent = charges()
         seconds.append(timed(number, start, sizes.texts))
         charged.append(charges() - spent)
-    ones = [timed(count + n, start, 1) for n, start in enumerate(() if whole else sizes.starts[1:])]
+        if number and not whole:
+            ones.append(timed(count + number - 1, start, 1))
     tell(count, count)
     return Measured(sizes.texts, seconds[0], tuple(seconds[1:]), tuple(charged[1:]), tuple(ones))
 
@@ -136,7 +140,7 @@ def total_of(
             measured.seconds, ones, stretch=stretch, texts=texts, batches=batches
         )
         charged = predicted(measured.charges, texts / stretch)
-    whole = seconds + fixed
+    whole = with_fixed(seconds, fixed, () if measured is None else measured.seconds)
     compute = whole * price.of(1.0)
     cost = Estimate(*(getattr(compute, end) + getattr(charged, end) for end in _ENDS))
     return whole, cost

@@ -19,6 +19,8 @@ from models.external import EMBEDDING, FILES, ONNX, SKLEARN, TEXT
 from models.folder import write_config
 from models.task import Task
 from models.trial import Trial
+from pipelines.bundles import pinned_space
+from pipelines.corpus_figures import NOT_MEASURED
 from registry.errors import ArtifactError
 from registry.mlmodel import MODEL_FILE, read_mlmodel
 from registry.onnx_file import check_onnx
@@ -54,7 +56,8 @@ def register_own_model(
 
     Raises `ArtifactError` where it is not safe, or does not keep the contract: nothing is
     registered then, and nothing of the folder's was run. `uri` is where it came from. The registry
-    is reached while the model is on trial: MLflow takes as long to import as a trial takes.
+    is reached while the model is on trial: MLflow takes as long to import as a trial takes. A model
+    that reads vectors pins the embedding the task uses now, and is held to it ever after.
     """
     if not (source / MODEL_FILE).is_file():
         msg = f"'{uri}' has no file {MODEL_FILE}; expected the folder of an MLflow model"
@@ -65,12 +68,16 @@ def register_own_model(
         folder = Path(made) / "model"
         family = _copy(source, said["flavors"], folder)
         inputs, labels = _signature(said, task.labels)
-        write_config(folder, {"family": family, "labels": list(labels), "inputs": list(inputs)})
+        config = {"family": family, "labels": list(labels), "inputs": list(inputs)}
+        write_config(folder, config)
         check_folder(folder)
         with ThreadPoolExecutor(1) as beside:
             trying = beside.submit(tried, folder, task.labels, megabytes=megabytes)
             registry, trial = reach(), trying.result()
-        ref = registry.register_model(_package(folder, task, family, inputs, trial, uri))
+        space = pinned_space(task.embedding, registry) if EMBEDDING in inputs else {}
+        if space:
+            write_config(folder, {**config, "embedding": space})
+        ref = registry.register_model(_package(folder, task, family, inputs, trial, uri, space))
     return Registered(ref, family, trial)
 
 
@@ -157,7 +164,13 @@ def _names(columns: Any) -> tuple[str, ...]:
 
 
 def _package(
-    folder: Path, task: Task, family: str, inputs: tuple[str, ...], trial: Trial, uri: str
+    folder: Path,
+    task: Task,
+    family: str,
+    inputs: tuple[str, ...],
+    trial: Trial,
+    uri: str,
+    space: Mapping[str, str],
 ) -> ModelPackage:
     example: dict[str, object] = {}
     if TEXT in inputs:
@@ -168,25 +181,37 @@ def _package(
         name=task.model,
         folder=folder,
         family=family,
-        card=_card(task, family, inputs, trial),
+        card=_card(task, family, inputs, trial, space),
         labels=task.labels,
         metrics={"trial.rows_per_second": trial.rows_per_second, "trial.peak_mb": trial.peak_mb},
-        parameters={"family": family, "inputs": ", ".join(inputs)},
+        parameters={"family": family, "inputs": ", ".join(inputs), **space},
+        tags={f"plata.embedding.{name}": value for name, value in space.items()},
         inputs=inputs,
         example=example,
         note=f"brought in from {uri if ':/' in uri else Path(uri).name}",
     )
 
 
-def _card(task: Task, family: str, inputs: tuple[str, ...], trial: Trial) -> str:
+def _card(
+    task: Task, family: str, inputs: tuple[str, ...], trial: Trial, space: Mapping[str, str]
+) -> str:
+    vectors = (
+        f"Its vectors are those of `{space['model']}` read through `{space['prompt']}`: no bundle "
+        "with another embedding takes it.\n\n"
+        if space
+        else ""
+    )
     return (
         f"# {task.model}: a model brought in ({family})\n\n"
         f"Answers task `{task.name}` from {' and '.join(f'`{name}`' for name in inputs)}: "
         f"{', '.join(task.titles.values())}.\n\n"
+        f"{vectors}"
         "## Trial\n\n"
         f"{trial.rows} rows, twice, backwards and one by one, gave the same bytes. "
         f"{trial.rows_per_second:,.0f} rows a second of processor time on one thread, "
         f"{trial.peak_mb:,.0f} MB at most with its libraries.\n\n"
+        f"## How it does\n\n{NOT_MEASURED}\n"
         "## Limits\n\n- What it learned from is for whoever brought it to say: evaluate it on "
-        "labels it cannot have seen, `plata evaluate`.\n- It does not say why.\n"
+        "labels it cannot have seen.\n- It does not say why.\n- It has no training reference, so "
+        "drift is not measured against it.\n"
     )

@@ -41,10 +41,6 @@ class Estimate:
     low: float
     high: float
 
-    def __add__(self, fixed: float) -> Estimate:
-        """Add what is known exactly."""
-        return Estimate(self.expected + fixed, self.low + fixed, self.high + fixed)
-
     def __mul__(self, factor: float) -> Estimate:
         """Say it in another unit."""
         return Estimate(self.expected * factor, self.low * factor, self.high * factor)
@@ -99,6 +95,23 @@ def predicted(measured: Sequence[float], further: float) -> Estimate:
     quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
     half = quantile * stdev(measured) * further * math.sqrt(1 / further + 1 / count)
     return Estimate(further * mean, max(0.0, further * mean - half), further * mean + half)
+
+
+def with_fixed(told: Estimate, fixed: float, measured: Sequence[float]) -> Estimate:
+    """Add what is done once, whatever the texts: measured once, and done in another mood again.
+
+    Nothing tells how uneven it is, so it is taken to be as uneven as the stretches, both times.
+
+    >>> with_fixed(Estimate.exactly(10.0), 5.0, [2.0, 2.0, 2.0])
+    Estimate(expected=15.0, low=15.0, high=15.0)
+    """
+    expected = told.expected + fixed
+    if not any(measured):
+        return Estimate(expected, told.low + fixed, told.high + fixed)
+    quantile = float(stdtrit(len(measured) - 1, (1 + CONFIDENCE) / 2))
+    half = quantile * math.sqrt(2) * fixed * stdev(measured) / fmean(measured)
+    low = expected - math.hypot(told.expected - told.low, half)
+    return Estimate(expected, max(0.0, low), expected + math.hypot(told.high - told.expected, half))
 
 
 def warm_up_seconds(first: float, measured: Sequence[float]) -> float:

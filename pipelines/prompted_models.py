@@ -19,6 +19,8 @@ from models.llm import LlmModel, Prices
 from models.llm_prompt import LlmPrompt, default_llm_prompt
 from models.task import Task
 from models.zero_shot import ZeroShotClassifier, ZeroShotPrompt
+from pipelines.bundles import pinned_space
+from pipelines.corpus_figures import NOT_MEASURED
 from pipelines.prompt_files import LLM_SUFFIX
 from registry.errors import UnknownAliasError
 from registry.refs import ModelPackage, ModelRef, PromptRef, Registry
@@ -41,17 +43,11 @@ def register_zero_shot_model(registry: Registry, task: Task) -> ModelRef:
     prompt = registry.resolve_prompt(task.zero_shot_prompt)
     template = registry.template(prompt)
     embedding = registry.resolve_model(task.embedding.model)
-    reads = registry.resolve_prompt(task.embedding.prompt)
     model = ZeroShotClassifier.of(
         ZeroShotPrompt.parse(template), open_embedder(registry.fetch(embedding))
     )
     _require_labels(task, model.labels, prompt)
-    space = {
-        "model": embedding.uri,
-        "model_digest": embedding.digest,
-        "prompt": reads.uri,
-        "prompt_digest": reads.digest,
-    }
+    space = pinned_space(task.embedding, registry)
     with tempfile.TemporaryDirectory(prefix="plata-zero-shot-") as made:
         folder = Path(made)
         save_zero_shot(model, folder, template=template, prompt=prompt, space=space)
@@ -165,6 +161,7 @@ def _zero_shot_card(task: Task, prompt: PromptRef, embedding: ModelRef) -> str:
         "## Data\n\nNothing was trained. The descriptions are in `plata/prompt.yaml`, their "
         "vectors beside it; another version of the prompt or of the embedding model is another "
         "version of this model.\n\n"
+        f"## How it does\n\n{NOT_MEASURED}\n"
         "## Limits\n\n- The probabilities are as sharp as the prompt's temperature makes them, "
         "and calibrated on nothing of yours.\n- Measure it on your own labels before promoting "
         "it: it ran beside the champion all along, and its answers are in Silver.\n"
@@ -182,6 +179,7 @@ def _llm_card(task: Task, prompt: PromptRef, model: LlmModel) -> str:
         "serves it to say.\n\n"
         f"## Cost\n\n{prices.prompt} {prices.currency} a million tokens sent, {prices.completion} "
         "a million received. A text is paid for once; every run says what it spent.\n\n"
+        f"## How it does\n\n{NOT_MEASURED}\n"
         "## Limits\n\n- **Citizens' words leave the house** when the endpoint is not yours.\n"
         "- The probabilities are the model's own estimate, and calibrated on nothing of yours.\n"
         "- The endpoint may change what stands behind a name; answers that were kept stay.\n"

@@ -32,6 +32,7 @@ from pipelines.pending import pending_tickets
 from pipelines.pilot import pilot_sizes
 from pipelines.reproduce import rehearsing
 from pipelines.run import PlannedRun, RunPorts, Step, perform
+from pipelines.shadow import arms_of, ask_shadow, shadow_of
 from pipelines.steps import unobserved
 
 PILOT_KIND = "pilot"
@@ -110,7 +111,7 @@ class _Trial:
         return sum(charges_of(run, tenant, postgres, price)() for run in self.runs)
 
     def take(self, number: int, rows: pa.Table) -> None:
-        """Embed and classify `rows`."""
+        """Do with `rows` what the run will do: every task, and the challenger's part."""
         run, ports = self.planned.run, self.ports
         own = RunContext.begin(
             run.tenant,
@@ -128,5 +129,11 @@ class _Trial:
             ports.cluster,
             unobserved,
         )
+        challenge = self.planned.plan.challenge
         enricher.embed(rows)
-        enricher.classify(rows)
+        enricher.extract(rows)
+        for arm, own_rows in arms_of(enricher, challenge, rows):
+            arm.classify(own_rows)
+        shadow = shadow_of(enricher, challenge)
+        if shadow is not None:
+            ask_shadow(shadow, rows)

@@ -41,6 +41,7 @@ from models.rules import RULES_FILE, default_rules, save_rules
 from models.splitting import held_out
 from models.task import Task
 from models.zero_shot import ZeroShotPrompt, default_prompt
+from pipelines.corpus_figures import as_metrics, as_words, corpus_evaluation
 from pipelines.labelled_texts import LabelsFile, read_labelled
 from pipelines.training_set import HELD_OUT_SHARE, TrainingSet
 from registry.errors import UnknownAliasError
@@ -340,15 +341,17 @@ def register_baseline(registry: Registry, tenant: TenantContext, task: Task) -> 
         baseline = known
     else:
         with tempfile.TemporaryDirectory(prefix="plata-rules-") as made:
-            folder = Path(made)
-            save_rules(default_rules(task.name, task.titles), folder)
+            folder, rules = Path(made), default_rules(task.name, task.titles)
+            save_rules(rules, folder)
+            found = corpus_evaluation(rules, task)
             made_ref = registry.register_model(
                 ModelPackage(
                     name=task.model,
                     folder=folder,
                     family="rules",
-                    card=_rules_card(tenant, task),
+                    card=_rules_card(tenant, task) + f"\n## How it does\n\n{as_words(found)}",
                     labels=task.labels,
+                    metrics=as_metrics(found),
                     parameters={"family": "rules"},
                     data=_rules_data(folder),
                     example={"text": "Solicito información sobre un trámite."},
@@ -373,8 +376,8 @@ def _rules_card(tenant: TenantContext, task: Task) -> str:
         f"The baseline of task `{task.name}` for tenant `{tenant.tenant_id}`, and its fallback. "
         "Keywords are counted as whole words, without case, accents and punctuation; a label's "
         "probability is its share of the keywords found, and all labels are as likely where none "
-        "is found. Nothing was trained, so nothing was measured: see the versions that were "
-        "trained, which are compared with these rules.\n\n"
+        "is found. Nothing was trained: see the versions that were, which are compared with "
+        "these rules.\n\n"
         "The keywords are in `plata/rules.yaml` among the model's artifacts.\n"
     )
 

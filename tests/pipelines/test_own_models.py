@@ -17,17 +17,24 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from skops.io import dump
 
-from features.embed import as_lists
+from features.embed import QUERY_PROMPT, as_lists
 from infra.embedded.layout import ROOT
 from lakehouse.errors import InputError
+from lakehouse.tenancy import TenantContext
 from models.external import SKLEARN
 from models.folder import write_config
 from models.routing import RoutingPolicy
 from models.steps import classify_step
 from models.task import Task
+from models.trial import Trial
+from pipelines import own_models
+from pipelines.bundles import Changes, bundle_of_aliases, check_fit, with_changes
+from pipelines.errors import SpaceMismatchError
 from pipelines.own_models import register_own_model
+from pipelines.train import register_baseline, register_zero_shot_prompt
 from registry.errors import ArtifactError
 from registry.memory import MemoryRegistry
+from registry.refs import PromptRef, VersionInfo
 
 TASK = Task(
     name="tema",
@@ -109,8 +116,13 @@ def sklearn_model(folder: Path, saved_as: str = "skops") -> Path:
 
 
 @pytest.fixture
-def registry() -> MemoryRegistry:
-    return MemoryRegistry()
+def registry(unopened: MemoryRegistry) -> MemoryRegistry:
+    """A registry in which the tasks' embedding is, as every tenant's."""
+    return unopened
+
+
+def own(registry: MemoryRegistry) -> list[VersionInfo]:
+    return [info for info in registry.models() if info.name == TASK.model]
 
 
 @pytest.mark.parametrize(
@@ -131,9 +143,37 @@ def test_a_model_brought_in_answers_as_any_family_does(
     assert answers["predicted_label"].to_pylist() == ["agua", "vias"]
     assert "Modelo externo" in answers["explanation"][0].as_py()
     assert (found.family, found.model.name) == (family, "norte.tema")
-    (info,) = registry.models()
+    (info,) = own(registry)
     assert info.metrics["trial.rows_per_second"] == found.trial.rows_per_second > 0
     assert found.trial.peak_mb > 0
+
+
+def test_a_model_that_reads_vectors_is_held_to_the_embedding_it_was_registered_with(
+    registry: MemoryRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_models, "tried", lambda *given, **more: Trial(100.0, 100.0, 64))
+    norte = TenantContext.parse("norte")
+    register_baseline(registry, norte, TASK)
+    register_zero_shot_prompt(registry, norte, TASK)
+    graph = onnx_model(tmp_path / "graph", MULTIPLY, SOFTMAX)
+    vectors = register_own_model(lambda: registry, TASK, graph, uri="m").model
+    words = register_own_model(lambda: registry, TASK, sklearn_model(tmp_path / "m"), uri="m").model
+    reader = {info.version: info for info in own(registry)}[vectors.version]
+    assert reader.tags["plata.embedding.model"] == bundle_of_aliases([TASK], registry).embedding.uri
+    assert "no bundle with another embedding takes it" in reader.text
+
+    def fits(prompt: PromptRef | None = None) -> None:
+        for model in (words, vectors):
+            bundle = bundle_of_aliases([TASK], registry)
+            changes = Changes(
+                models={"tema": model}, prompts={"embedding.prompt": prompt} if prompt else {}
+            )
+            check_fit(with_changes(bundle, changes, registry), [TASK], registry)
+
+    fits()
+    other = registry.register_prompt(QUERY_PROMPT, "otra: {{text}}", note="")
+    with pytest.raises(SpaceMismatchError, match=f"{vectors.uri} was trained on vectors of"):
+        fits(other)
 
 
 _ON_TRIAL = """
@@ -189,7 +229,7 @@ def test_a_model_that_keeps_no_contract_is_refused_with_what_was_expected(
             register_own_model(lambda: registry, TASK, folder, uri=str(folder), megabytes=1024)
     with pytest.raises(InputError, match="has no file MLmodel"):
         register_own_model(lambda: registry, TASK, tmp_path, uri="aquí")
-    assert registry.models() == []
+    assert own(registry) == []
 
 
 def test_a_path_in_the_description_stays_in_the_folder(

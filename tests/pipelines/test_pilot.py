@@ -14,6 +14,7 @@ from pipelines.pilot import (
     predicted,
     predicted_work,
     warm_up_seconds,
+    with_fixed,
 )
 
 REPEATS = 1_000
@@ -89,6 +90,24 @@ def test_the_interval_holds_too_where_the_pilots_stretches_are_smaller_than_batc
             batches=batches,
         )
         hits += told.low <= sum(took(texts // batches, batches)) <= told.high
+    assert hits >= int(binom.ppf(0.001, REPEATS, CONFIDENCE))
+
+
+@pytest.mark.parametrize("fixed", [30.0, 300.0, 3_000.0])
+@pytest.mark.parametrize("mood_sigma", [0.02, 0.1])
+def test_the_interval_holds_too_where_most_of_the_work_is_done_once_whatever_the_texts(
+    fixed: float, mood_sigma: float
+) -> None:
+    random, hits = np.random.default_rng(5), 0
+
+    def moods(count: int) -> list[float]:
+        return [float(mood) for mood in random.lognormal(0.0, mood_sigma, count)]
+
+    for _ in range(REPEATS):
+        pilot = [10.0 * mood for mood in moods(PILOT_BATCHES)]
+        told = with_fixed(predicted(pilot, 3), fixed * moods(1)[0], pilot)
+        real = sum(10.0 * mood for mood in moods(3)) + fixed * moods(1)[0]
+        hits += told.low <= real <= told.high
     assert hits >= int(binom.ppf(0.001, REPEATS, CONFIDENCE))
 
 

@@ -29,12 +29,13 @@ from lakehouse.data.storage import LakeRoot
 from lakehouse.errors import InputError
 from lakehouse.tenancy import TenantContext
 from pipelines.answered import standing_answers
-from pipelines.budget import BudgetSpentError
+from pipelines.budget import BudgetSpentError, Price
 from pipelines.enrich import ModelSteps
 from pipelines.plan import RunPlan
 from pipelines.reproduce import reproduce
 from pipelines.review import select_cases
-from pipelines.run import RunPorts, open_run, run_tenant
+from pipelines.run import RunPorts, next_run, open_run, run_tenant
+from pipelines.run_estimate import estimate_run
 from pipelines.shadow import Proposal, start_experiment
 from pipelines.shadow_report import ExperimentReport, ReportPorts, report_experiment
 from pipelines.steps import unobserved
@@ -270,6 +271,24 @@ def test_a_budget_spent_within_a_shadow_ends_the_run_which_goes_on_and_says_all(
     (whole,) = [c for c in checks if c.check == "every due ticket has the challenger's answer"]
     assert whole.passed
     assert int(whole.observed) > 0
+
+
+def test_a_plan_of_a_run_counts_the_challengers_work(place: Callable[[], Any]) -> None:
+    here = place()
+    land(here)
+
+    def asked() -> int:
+        tenant, tasks, ports = here.kit.NORTE, here.kit.tasks(), here.ports
+        planned = next_run(tenant, tasks, ports, at=here.kit.THIRD)
+        assert planned is not None
+        here.asked.clear()
+        found = estimate_run(planned, ports, here.kit.scratch, price=Price())
+        assert found.asks > 0
+        return len(here.asked)
+
+    alone = asked()
+    start(here)
+    assert asked() * 3 == alone * 4  # champion, baseline and zero-shot; and the challenger
 
 
 def test_the_report_says_agreement_flips_accuracy_and_time(place: Callable[[], Any]) -> None:

@@ -27,6 +27,7 @@ from models.task import Task
 from models.zero_shot import ZeroShotPrompt
 from monitoring.drift import COLUMNS
 from pipelines.labelled_texts import LabelsFile, read_labelled
+from pipelines.tenant_config import default_config, tasks_of
 from pipelines.train import (
     register_baseline,
     register_embedding_model,
@@ -238,6 +239,20 @@ def test_a_tenant_begins_with_rules_as_baseline_and_champion(registry: MemoryReg
     rows = pa.table({"ticket_id": ["t"], "text": ["No hay energía"]})
     step = classify_step(str(registry.fetch(baseline)), list(TASK.labels))
     assert step(rows)["predicted_label"].to_pylist() == ["luz"]
+
+
+def test_rules_have_figures_on_the_synthetic_corpus_where_it_has_the_tasks_labels(
+    registry: MemoryRegistry,
+) -> None:
+    (tipo, _) = tasks_of(default_config(), NORTE)
+    for task in (tipo, TASK):
+        register_baseline(registry, NORTE, task)
+    infos = {info.name: info for info in registry.models()}
+    known, other = infos["norte.tipo"], infos["norte.tema"]
+    assert 0.2 < known.metrics["synthetic/macro_f1"] < 0.3
+    assert "On the 840 **synthetic** requests" in known.text
+    assert not [name for name in other.metrics if name.startswith("synthetic/")]
+    assert "Not measured: that takes labelled texts" in other.text
 
 
 def test_a_baseline_follows_its_task_and_leaves_the_champion_alone(
