@@ -97,7 +97,10 @@ def push(
 
 @app.command()
 def pull(tenant: OfTenant, task: OfTask = None, as_json: AsJson = False) -> None:
-    """Bring submitted answers into Silver `labels`. Twice adds nothing; drafts stay where they are.
+    """Bring what reviewers did into Silver `labels`. Twice adds nothing; drafts stay there.
+
+    An answer that was changed, discarded or taken back since is one more fact. A dataset that was
+    deleted takes nothing back: how many answers are out of sight is said.
 
     Example: plata review pull --tenant alcaldia-norte
     """
@@ -121,13 +124,22 @@ def pull(tenant: OfTenant, task: OfTask = None, as_json: AsJson = False) -> None
         queue=platform.queue,
         log=platform.runs,
     )
+    hidden = sum(done.out_of_sight.values())
     if done.run_id is not None:
         refresh_catalogue(context, store=platform.store, catalogue=platform.catalogue)
     emit(
-        {"tenant": tenant, "run_id": done.run_id, "added": dict(done.added)},
+        {
+            "tenant": tenant,
+            "run_id": done.run_id,
+            "added": dict(done.added),
+            "facts": dict(done.facts),
+            "out_of_sight": dict(done.out_of_sight),
+        },
         as_json=as_json,
         table=lambda: grid(
-            f"{tenant}: " + (f"etiquetas de {done.run_id}" if done.run_id else "nada nuevo"),
+            f"{tenant}: "
+            + (f"etiquetas de {done.run_id}" if done.run_id else "nada nuevo")
+            + (f"\n{hidden} respuestas valen y ya no están en ninguna cola" if hidden else ""),
             ["tarea", "etiquetas nuevas"],
             [[name, added] for name, added in done.added.items()],
         ),
