@@ -17,10 +17,10 @@ lower down; plain fixed sequence testing would end there with nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import bdtr, bdtrc
 
 from lakehouse.errors import ConfigurationError
 
@@ -130,9 +130,7 @@ def lowest_proven(accepted: Counts, errors: Counts, shares: Floats, limit: Limit
 
 def at_most(errors: Counts, among: Counts, rate: float) -> Floats:
     """Return the probability of so few errors or fewer, at this rate; 1 of nothing."""
-    from scipy.stats import binom
-
-    tail: Any = binom.cdf(errors, np.maximum(among, 1), rate)
+    tail = np.asarray(bdtr(errors, np.maximum(among, 1), rate), dtype=np.float64)
     return np.where(among > 0, tail, 1.0)
 
 
@@ -142,9 +140,7 @@ def at_least(errors: int, among: int, rate: float) -> float:
     >>> round(at_least(2, 10, 0.05), 3)
     0.086
     """
-    from scipy.stats import binom
-
-    return float(binom.sf(errors - 1, among, rate)) if among else 1.0
+    return float(bdtrc(errors - 1, among, rate)) if among else 1.0
 
 
 def counted(scores: Floats, wrong: npt.NDArray[np.bool_], order: Order) -> tuple[Counts, Counts]:

@@ -29,7 +29,7 @@ def report(
     """Draw Evidently's report of the champions' answers and record its numbers in `meta.drift`.
 
     Looks at what the newest run answered; with --since or --until, at the tickets of those days,
-    whichever run answered them.
+    whichever run answered them. A guarantee that drift ends is withdrawn at once.
 
     Example: plata drift report --tenant alcaldia-norte --task tipo --since 2026-02-01
     """
@@ -38,7 +38,9 @@ def report(
     from lakehouse.run import RunContext, RunId
     from monitoring.drift import DriftPolicy
     from pipelines.bootstrap import code_version, open_platform
+    from pipelines.guarantee import withdraw_failed
     from pipelines.monitor import DRIFT_KIND, Subject, Window, newest_run, watch_as_run
+    from pipelines.promotion import champion_of
     from pipelines.selection import named
     from serving.cli.drift_view import as_values, drawn
 
@@ -60,6 +62,9 @@ def report(
         reports=platform.home / "reports",
         policy=DriftPolicy(),
     )
+    champion = champion_of(context, platform.bundles)
+    if champion is not None:
+        withdraw_failed(context, tasks, champion, platform.guarantees, now=datetime.now(UTC))
     records = platform.drift.recent(context, limit=len(tasks))
     emit(as_values(records), as_json=as_json, table=lambda: drawn(records, tenant))
 
