@@ -96,6 +96,10 @@ AnyTask = Annotated[
 """A task is of the kind it says; without a word it has labels."""
 
 
+TaskName = Annotated[str, Field(pattern=r"^[^\W\d_][\w-]*$", max_length=60)]
+"""Letters, digits, `_` and `-`: what follows a dot or a space in the name of a dataset is ours."""
+
+
 class EmbeddingConfig(_Strict):
     """Names in the registry; without `prompt`, the one that was registered with the model."""
 
@@ -189,7 +193,7 @@ class TenantConfigFile(_Strict):
     retrain: RetrainConfig | None = None
     review: ReviewConfig | None = None
     gates: dict[str, Any] | None = None
-    tasks: dict[str, AnyTask] = Field(min_length=1)
+    tasks: dict[TaskName, AnyTask] = Field(min_length=1)
 
     @field_validator("gates")
     @classmethod

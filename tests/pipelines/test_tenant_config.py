@@ -161,3 +161,13 @@ def test_gates_that_cannot_be_asked_are_refused_where_they_stand(gates: object, 
     with pytest.raises(ConfigurationError, match=found) as raised:
         tasks_of({**default_config(), "gates": gates}, NORTE)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["tipo.2", "tipo (2 personas)", "a/b", "", "2tipo"])
+def test_a_task_is_named_by_letters_digits_and_hyphens(name: str) -> None:
+    (task, *_) = default_config()["tasks"].values()
+    with pytest.raises(ConfigurationError, match=r"tasks\.[^:]*: String should match pattern"):
+        tasks_of({"tasks": {name: task}}, NORTE)
+    assert [t.name for t in tasks_of({"tasks": {"categoría-2_b": task}}, NORTE)] == [
+        "categoría-2_b"
+    ]
