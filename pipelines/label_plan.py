@@ -256,7 +256,7 @@ def _drawn(task: Task, version: str | None, drawn: pa.Table) -> tuple[Found, Fou
     if task.guarantee is None:
         return [], _by_lot(drawn, task, "sorteado al azar entre todos")
     ours, terms = _of(version, drawn), task.guarantee
-    rests = f"sorteado; sobre él descansa la garantía (α {terms.alpha:g}, δ {terms.delta:g})"
+    rests = f"sorteado, para la garantía (α {terms.alpha:g}, δ {terms.delta:g})"
     older = "sorteado cuando respondía un modelo anterior"
     return _by_lot(drawn.filter(ours), task, rests), _by_lot(
         drawn.filter(pc.invert(ours)), task, older

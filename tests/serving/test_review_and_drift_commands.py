@@ -85,7 +85,8 @@ def doubtful(platform: Platform) -> Platform:
     _add(platform, MESSAGES, run, role="citizen", text="Me cobraron dos veces.")
     _add(platform, EMBEDDINGS, run, embedding=[0.5, 0.5])
     answer = {"task": "tipo", "tier": "champion", "decision": "review", "score": 0.4}
-    model = {"model_name": "terminal-norte.tipo", "model_version": "1"}
+    chances = json.dumps({"peticion": 0.3, "queja": 0.4, "reclamo": 0.2, "sugerencia": 0.1})
+    model = {"model_name": "terminal-norte.tipo", "model_version": "1", "probabilities": chances}
     _add(platform, CLASSIFICATIONS, run, predicted_label="queja", **answer, **model)
     return platform
 
@@ -128,6 +129,28 @@ def test_a_push_says_where_fewer_people_have_accounts_than_are_to_answer(
     plata("review", "account", "add", "ana")
     plata("review", "account", "add", "luis")
     assert plata("review", "push", "--json")["missing_reviewers"] == 0
+
+
+def test_the_plan_of_the_week_says_why_and_a_push_follows_it(
+    plata: Plata, doubtful: Platform
+) -> None:
+    with pytest.raises(InputError, match="has no label budget"):
+        plata("review", "plan")
+    doubtful.tenants.configure(NORTE, {**default_config(), "review": {"weekly_labels": 10}})
+    plan = plata("review", "plan", "--json")
+    (case,) = plan["cases"]
+    assert (case["reason"], case["because"]) == ("active", "entre Queja (0.40) y Petición (0.30)")
+    assert {one["reason"]: one["labels"] for one in plan["allotments"]} == {
+        "audit": 0,
+        "disagreement": 0,
+        "active": 1,
+        "doubt": 0,
+    }
+    assert plata("review", "push", "--json")["tasks"][0]["added"] == 1
+    shown = " ".join(plata("review", "plan").split())
+    assert "10, de ellas 1 ya pedidas, quedan 9" in shown
+    assert "Ningún retador corre en sombra" in shown
+    assert plata("review", "status", "--task", "tipo", "--json")[0]["cases"]["active"]["pending"]
 
 
 def test_a_pull_counts_the_new_labels(plata: Plata, doubtful: Platform) -> None:
