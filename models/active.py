@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from models.classifier import Probabilities, best
 
 _SHORTLIST = 2
-"""How many candidates there are for each choice. `benchmarks.active_learning` found more diversity
-(4, or distance weighed against doubt over all texts) no better, and texts in crowded places first
-worse than drawing at random."""
+"""How many candidates there are for each choice. Trials with more diversity taught no more, and texts
+in crowded places first taught less than labels drawn at random (benchmarks/README.md)."""
 
 
 def uncertainty(probabilities: Probabilities) -> NDArray[np.float64]:
