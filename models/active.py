@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from models.classifier import Probabilities, best
 
 _SHORTLIST = 2
-"""How many candidates there are for each choice. Trials with more diversity taught no more, and texts
-in crowded places first taught less than labels drawn at random (benchmarks/README.md)."""
+"""How many candidates there are for each choice. Trials with more diversity taught no more, and
+texts in crowded places first taught less than labels drawn at random (benchmarks/README.md)."""
 
 
 def uncertainty(probabilities: Probabilities) -> NDArray[np.float64]:
