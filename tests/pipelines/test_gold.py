@@ -143,6 +143,15 @@ def test_a_type_is_a_persons_word_then_the_champions_then_the_channels() -> None
     ]
 
 
+def test_a_label_that_is_taken_back_gives_the_machines_answer_again() -> None:
+    given = label("a", "peticion")
+    taken = {**given, "label_id": "a/withdrawn", "fact": "withdrawn"}
+    told = [([given], "peticion"), ([given, taken], "reclamo")]
+    for labels, pqrs_type in told:
+        silver = view([ticket("a")], answers=[answer("a", "reclamo")], labels=labels)
+        assert counted(silver, KPI_VOLUME_DAILY, "pqrs_type", "tickets") == [(pqrs_type, 1)]
+
+
 def test_only_the_newest_answer_of_the_champion_counts() -> None:
     later = AT.replace(day=11)
     silver = view(

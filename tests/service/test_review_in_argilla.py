@@ -5,20 +5,26 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import argilla as rg
 import httpx
+import polars as pl
 import pytest
 
+from contracts.tables import LABELS
 from labeling import argilla_queue
 from labeling.argilla_queue import ArgillaQueue
 from labeling.errors import ForeignCaseError, QueueRefusedError
 from labeling.guidelines import Guideline, newest
+from labeling.ledger import Fact, standing
+from labeling.observed import news, out_of_sight
 from labeling.queue import CaseId, CaseOrigin, QueueSpec, Reason, ReviewCase, Reviewer
 from lakehouse.errors import ConfigurationError
+from lakehouse.run import RunContext
 from lakehouse.tenancy import TenantContext
+from pipelines.ledger import fact_rows
 
 pytestmark = pytest.mark.service
 
@@ -320,3 +326,46 @@ def test_the_official_client_reads_what_we_put(
     found = client.datasets("tipo", workspace=norte.tenant_id)
     assert found is not None
     assert [r.id for r in found.records] == [str(_id(norte, "t1"))]
+
+
+def test_the_ledger_tells_what_was_taken_back_from_what_was_deleted(
+    queue: ArgillaQueue, api: httpx.Client, norte: TenantContext
+) -> None:
+    reviewer = Reviewer(f"revisor-{norte.tenant_id}", "una-clave-larga")
+    identifier = dataset(api, queue.open(SPEC, norte))
+    queue.put([case(norte)], SPEC, norte)
+    queue.enrol(reviewer, norte)
+    facts = [pl.DataFrame(pl.from_arrow(LABELS.empty()))]
+
+    def pull() -> list[Fact]:
+        run = RunContext.begin(norte, kind="review-pull", at=datetime.now(UTC))
+        known, shown = pl.concat(facts), queue.cases("tipo", norte)
+        seen = news(shown, queue.accounts(norte), known)
+        facts.append(pl.DataFrame(pl.from_arrow(fact_rows(seen, known, run))))
+        return [one.fact for one in seen]
+
+    def stands() -> list[str]:
+        return standing(pl.concat(facts))["label"].to_list()
+
+    form = {"username": reviewer.username, "password": reviewer.password}
+    token = api.post("/token", data=form).raise_for_status().json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=api.base_url, headers=headers) as page:
+        where = f"/records/{record(api, identifier)['id']}/responses"
+        answer = {"status": "submitted", "values": {"label": {"value": "queja"}}}
+        given = page.post(where, json=answer).raise_for_status().json()
+        assert (pull(), pull(), stands()) == ([Fact.SUBMITTED], [], ["queja"])
+        edited = {"status": "submitted", "values": {"label": {"value": "peticion"}}}
+        page.put(f"/responses/{given['id']}", json=edited).raise_for_status()
+        assert (pull(), stands()) == ([Fact.SUBMITTED], ["peticion"])
+        page.delete(f"/responses/{given['id']}").raise_for_status()
+        assert (pull(), pull(), stands()) == ([Fact.WITHDRAWN], [], [])
+        page.post(where, json=answer).raise_for_status()
+        assert (pull(), stands()) == ([Fact.SUBMITTED], ["queja"])
+        user = page.get("/me").raise_for_status().json()["id"]
+
+    api.delete(f"/users/{user}").raise_for_status()
+    assert (pull(), pull(), stands()) == ([Fact.REVIEWER_REMOVED], [], ["queja"])
+    api.delete(f"/datasets/{identifier}").raise_for_status()
+    assert (pull(), stands()) == ([], ["queja"])
+    assert out_of_sight(queue.cases("tipo", norte), pl.concat(facts)) == {"tipo": 1}
