@@ -34,13 +34,31 @@ def most_telling(
 ) -> NDArray[np.int64]:
     """Choose the positions of up to `count` texts, the most telling first.
 
-    Twice as many are short-listed by doubt, each label in turn; of them each choice is the one
-    least like those before it. Vectors have length one. The same is chosen however often it is
-    asked.
+    The same is chosen however often it is asked.
     """
-    shortlist = _label_by_label(uncertainty(probabilities), best(probabilities))
-    shortlist = shortlist[: _SHORTLIST * count]
-    return shortlist[_farthest_first(vectors[shortlist].astype(np.float64), count)]
+    listed = shortlist(probabilities, count)
+    return listed[unlike_one_another(vectors[listed], count)]
+
+
+def shortlist(probabilities: Probabilities, count: int) -> NDArray[np.int64]:
+    """Return the positions of the texts to choose `count` from: by doubt, each label in turn."""
+    order = _label_by_label(uncertainty(probabilities), best(probabilities))
+    return order[: _SHORTLIST * count]
+
+
+def unlike_one_another(vectors: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Choose the first, then always the one farthest from all that were chosen (k-centre).
+
+    Vectors have length one.
+    """
+    space = vectors.astype(np.float64)
+    chosen: list[int] = []
+    nearest = np.full(len(space), np.inf)
+    for _ in range(min(count, len(space))):
+        nearest[chosen] = -1.0
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, 2.0 - 2.0 * space @ space[chosen[-1]])
+    return np.asarray(chosen, np.int64)
 
 
 def _label_by_label(doubt: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -50,14 +68,3 @@ def _label_by_label(doubt: NDArray[np.float64], labels: NDArray[np.int64]) -> ND
         own = np.flatnonzero(labels == label)
         rank[own[np.argsort(-doubt[own], kind="stable")]] = np.arange(len(own))
     return np.asarray(np.lexsort((-doubt, rank)), np.int64)
-
-
-def _farthest_first(space: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Choose the first, then always the one farthest from all that were chosen (k-centre)."""
-    chosen: list[int] = []
-    nearest = np.full(len(space), np.inf)
-    for _ in range(min(count, len(space))):
-        nearest[chosen] = -1.0
-        chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, 2.0 - 2.0 * space @ space[chosen[-1]])
-    return np.asarray(chosen, np.int64)

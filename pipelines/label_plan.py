@@ -34,7 +34,7 @@ from lakehouse.data.tables import TableStore
 from lakehouse.errors import InputError
 from lakehouse.run import RunId
 from lakehouse.tenancy import TenantContext
-from models.active import most_telling, uncertainty
+from models.active import shortlist, uncertainty, unlike_one_another
 from models.learned import text_digests
 from models.task import Task
 from pipelines.answered import CHAMPION, first_words, standing_answers, vectors_of
@@ -322,17 +322,28 @@ def _telling(
     their doubt alone.
     """
     said = _probabilities(task, now, tenant, store)
-    vectors = vectors_of(now, tenant, store)
-    known = vectors.filter(pc.is_in(vectors["ticket_id"], value_set=_strings(said)))
-    tickets = known["ticket_id"].to_pylist()
-    if not tickets:
+    if not said:
         return []
-    chances = np.array([said[ticket] for ticket in tickets])
-    first = most_telling(chances, as_matrix(known["embedding"]), budget.quota(Reason.ACTIVE))
-    doubted = np.argsort(-uncertainty(chances), kind="stable")
-    others = doubted[~np.isin(doubted, first)][: budget.weekly_labels - len(first)]
-    order = np.concatenate([first, others])
-    return [(tickets[place], _torn(chances[place], task)) for place in order]
+    tickets, chances = list(said), np.array(list(said.values()))
+    due = budget.quota(Reason.ACTIVE)
+    first = _unlike(now, [tickets[place] for place in shortlist(chances, due)], due, tenant, store)
+    doubted = [tickets[place] for place in np.argsort(-uncertainty(chances), kind="stable")]
+    taken = set(first)
+    others = [ticket for ticket in doubted if ticket not in taken]
+    order = [*first, *others[: budget.weekly_labels - len(first)]]
+    return [(ticket, _torn(np.array(said[ticket]), task)) for ticket in order]
+
+
+def _unlike(
+    now: pa.Table, listed: Sequence[str], count: int, tenant: TenantContext, store: TableStore
+) -> list[str]:
+    """Choose among the listed those least like one another; one without a vector is left out."""
+    rows = now.filter(pc.is_in(now["ticket_id"], value_set=_strings(listed)))
+    vectors = vectors_of(rows, tenant, store)
+    places = dict(zip(vectors["ticket_id"].to_pylist(), range(len(vectors)), strict=True))
+    known = [ticket for ticket in listed if ticket in places]
+    space = as_matrix(vectors["embedding"])[[places[ticket] for ticket in known]]
+    return [known[place] for place in unlike_one_another(space, count)]
 
 
 def _torn(chances: NDArray[np.float64], task: Task) -> str:
@@ -346,20 +357,23 @@ def _probabilities(
     task: Task, answers: pa.Table, tenant: TenantContext, store: TableStore
 ) -> dict[str, list[float]]:
     """Return what the standing answers gave each label of the task; none where one is missing."""
-    runs = set(answers["run_id"].to_pylist())
-    wanted = set(zip(answers["ticket_id"].to_pylist(), answers["run_id"].to_pylist(), strict=True))
+    tickets, runs = answers["ticket_id"].to_pylist(), answers["run_id"].to_pylist()
+    of_run: dict[str, set[str]] = {}
+    for ticket, run_id in zip(tickets, runs, strict=True):
+        of_run.setdefault(run_id, set()).add(ticket)
     found: dict[str, list[float]] = {}
-    for run_id in sorted(runs):
+    for run_id, wanted in sorted(of_run.items()):
         rows = store.scan(CLASSIFICATIONS.table, tenant, columns=_SAID, run_id=RunId(run_id))
         if rows is None:
             continue
         ours = pc.and_(pc.equal(rows["task"], task.name), pc.equal(rows["tier"], CHAMPION))
-        given = rows.filter(pc.and_(ours, pc.is_valid(rows["probabilities"])))
-        for ticket, text in zip(
-            given["ticket_id"].to_pylist(), given["probabilities"].to_pylist(), strict=True
+        asked = pc.is_in(rows["ticket_id"], value_set=_strings(wanted))
+        given = rows.filter(pc.and_(pc.and_(ours, asked), pc.is_valid(rows["probabilities"])))
+        for ticket, text in sorted(
+            zip(given["ticket_id"].to_pylist(), given["probabilities"].to_pylist(), strict=True)
         ):
             chances = json.loads(text)
-            if (ticket, run_id) in wanted and set(task.labels) <= set(chances):
+            if set(task.labels) <= set(chances):
                 found[ticket] = [chances[label] for label in task.labels]
     return found
 
