@@ -21,29 +21,14 @@ from labeling.queue import (
     Reason,
     ReviewCase,
 )
+from labeling.reasons import EXPLAINED, REASONS
 
 TEXT, WHY = "text", "why"
 LABEL, COMMENT = "label", "comment"
 VECTOR = "meaning"
 _UNKNOWN = "sin dato"
 
-REASONS = {
-    Reason.DOUBT: "duda",
-    Reason.AUDIT: "auditoría",
-    Reason.DISPUTE: "disputa",
-    Reason.DISAGREEMENT: "desacuerdo",
-    Reason.ACTIVE: "aprendizaje",
-}
-"""Reasons as people read them."""
-
 _REASON_OF = {word: reason for reason, word in REASONS.items()}
-_WHY_HERE = {
-    Reason.DOUBT: "**Duda.** El modelo no está seguro de su respuesta.",
-    Reason.AUDIT: "**Auditoría.** El caso se sorteó al azar, para medir cuánto acierta el modelo.",
-    Reason.DISPUTE: "**Disputa.** Quienes lo revisaron no coincidieron; lo que respondas decide.",
-    Reason.DISAGREEMENT: "**Desacuerdo.** Dos modelos responden distinto.",
-    Reason.ACTIVE: "**Aprendizaje.** Tu respuesta enseña mucho al próximo modelo.",
-}
 METADATA = {
     "reason": "Motivo",
     "suggestion": "Sugerencia",
@@ -99,7 +84,7 @@ def _why(case: ReviewCase, spec: QueueSpec) -> str:
     suggested = _plain(spec.titles.get(origin.suggestion, origin.suggestion))
     model = _plain(f"{origin.model_name}, versión {origin.model_version}")
     lines = [
-        _WHY_HERE[origin.reason],
+        f"**{REASONS[origin.reason].capitalize()}.** {EXPLAINED[origin.reason]}",
         f"Sugiere **{suggested}** con una confianza de {origin.score * 100:.0f} %.",
     ]
     if case.explanation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lakehouse.errors import PlataError, Terminal
+from lakehouse.errors import InputError, PlataError, Terminal
 
 
 class QueueMismatchError(PlataError, Terminal):
@@ -26,3 +26,7 @@ class ForeignCaseError(PlataError, Terminal):
 
 class QueueRefusedError(PlataError, Terminal):
     """The labelling service answers, but will not do what it is asked."""
+
+
+class NotLetInError(InputError):
+    """Somebody answers who was not let into the tenant's queues."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     """Whose bucket, where the lake is one, under the names AWS's own tools read."""
     postgres_url: SecretStr | None = None
     mlflow_url: str | None = None
+    review: Literal["argilla", "postgres"] = "argilla"
+    """Where people review: in Argilla's page, or at the terminal with nothing but Postgres."""
     argilla_url: str | None = None
     argilla_api_key: SecretStr | None = None
     argilla_env: Path | None = None
@@ -88,7 +90,7 @@ class Settings(BaseSettings):
         """
         external = ("postgres_url", "mlflow_url", "argilla_url", "argilla_api_key")
         nothing = dict.fromkeys(("lake_uri", *external, "prefect_api_url", "dask_address"))
-        return cls(home=home, **{**nothing, **given})
+        return cls(home=home, **{**nothing, "review": "argilla", **given})
 
     @property
     def lake(self) -> str:

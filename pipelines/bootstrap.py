@@ -24,6 +24,7 @@ from infra.embedded.endpoints import Endpoints, resolve
 from infra.embedded.layout import ROOT
 from labeling.accounts import ReviewerAccounts
 from labeling.policy import ReviewPolicy
+from labeling.postgres_queue import PostgresQueue
 from labeling.queue import ReviewQueue
 from lakehouse.compute.batches import Cluster
 from lakehouse.compute.memory import reuse_freed_memory
@@ -208,6 +209,8 @@ class Platform:
     @cached_property
     def queue(self) -> ReviewQueue:
         """Where doubtful tickets wait for a person."""
+        if self.settings.review == "postgres":
+            return PostgresQueue(self.postgres)
         from labeling.argilla_queue import ArgillaQueue
 
         return ArgillaQueue(
@@ -215,6 +218,17 @@ class Platform:
             self.endpoints.argilla_api_key,
             dataset_size=self.settings.argilla_dataset_size,
         )
+
+    @property
+    def desk(self) -> PostgresQueue:
+        """Where people answer at the terminal. Raises `ConfigurationError` where they do not."""
+        if self.settings.review != "postgres":
+            msg = (
+                f"cases are answered in Argilla, at {self.endpoints.argilla_url}; to review at the "
+                "terminal instead, set PLATA_REVIEW=postgres and fill the queue: plata review push"
+            )
+            raise ConfigurationError(msg)
+        return PostgresQueue(self.postgres)
 
     @cached_property
     def run_ports(self) -> RunPorts:

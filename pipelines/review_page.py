@@ -9,7 +9,7 @@ from datetime import timedelta
 from html import escape
 from importlib import resources
 
-from labeling.argilla_records import REASONS
+from labeling.reasons import REASONS
 from labeling.workload import AGES, Load, Pace
 from pipelines.diff_page import table
 from pipelines.diff_pictures import number, percent, svg

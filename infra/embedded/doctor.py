@@ -15,7 +15,7 @@ from infra.embedded.accounts import can_reach, postgres_account
 from infra.embedded.errors import EnvironmentBuildError
 from infra.embedded.files import read_json
 from infra.embedded.layout import Layout
-from infra.embedded.plan import external_services, services_to_run
+from infra.embedded.plan import external_services, services_to_run, unused
 from infra.embedded.ports import DEFAULTS, is_free
 from infra.embedded.state import Phase, SupervisorState, read_state
 from lakehouse.errors import PlataError
@@ -155,6 +155,10 @@ def _ports(layout: Layout, settings: Settings, state: SupervisorState | None) ->
 def _argilla(settings: Settings) -> Check:
     if settings.argilla_url:
         return Check("argilla environment", Verdict.OK, "external")
+    if "argilla" in unused(settings):
+        return Check(
+            "argilla environment", Verdict.OK, f"not needed: PLATA_REVIEW={settings.review}"
+        )
     folder = argilla_environment.environment_for(settings)
     if argilla_environment.is_complete(folder):
         return Check("argilla environment", Verdict.OK, str(folder))

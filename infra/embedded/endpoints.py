@@ -93,6 +93,8 @@ def resolve(settings: Settings) -> Endpoints:
     """Return every address this process should use, or say which service is missing."""
     merged = merge(read_endpoints(settings.home), settings)
     optional = {"prefect_ui_url", "argilla_username", "argilla_password", "dask_dashboard_url"}
+    if settings.review != "argilla":
+        optional |= {"argilla_url", "argilla_api_key"}
     missing = [
         f.name for f in fields(merged) if not getattr(merged, f.name) and f.name not in optional
     ]

@@ -109,6 +109,7 @@ def services_to_run(settings: Settings, only: frozenset[str] | None = None) -> t
     """Return what the supervisor must run: what is asked for, what that needs, less the external.
 
     Valkey and the Dask workers serve Argilla and the scheduler: external ones bring their own.
+    Where people review at the terminal there is no Argilla, unless it is asked for by name.
     """
     unknown = sorted((only or frozenset()) - set(SERVICES))
     if unknown:
@@ -118,14 +119,20 @@ def services_to_run(settings: Settings, only: frozenset[str] | None = None) -> t
         raise ConfigurationError(msg)
     external = set(external_services(settings))
     asked = set(only if only is not None else SERVICES) - external
-    if "argilla" in external and only is None:
-        asked.discard("valkey")
+    if only is None:
+        asked -= unused(settings)
+        asked -= {"valkey"} if "argilla" in external else set()
     if "dask-scheduler" in external:
         asked.discard(WORKER)
     if "dask-scheduler" in asked and only is not None:
         asked.add(WORKER)
     needed = {need for name in asked for need in NEEDS.get(name, ())}
     return _ordered((asked | needed) - external)
+
+
+def unused(settings: Settings) -> frozenset[str]:
+    """Return what nobody needs here: Argilla and its queue, where people review at the terminal."""
+    return frozenset() if settings.review == "argilla" else frozenset({"argilla", "valkey"})
 
 
 def _ordered(names: set[str]) -> tuple[str, ...]:

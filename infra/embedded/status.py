@@ -16,7 +16,15 @@ from infra.embedded.credentials import read_credentials
 from infra.embedded.endpoints import Endpoints, merge, read_endpoints
 from infra.embedded.files import read_json
 from infra.embedded.layout import Layout
-from infra.embedded.plan import SERVICES, WORKER, Plan, external_services, redacted, unit_names
+from infra.embedded.plan import (
+    SERVICES,
+    WORKER,
+    Plan,
+    external_services,
+    redacted,
+    unit_names,
+    unused,
+)
 from infra.embedded.ports import LOOPBACK
 from infra.embedded.processes import children_by_parent, memory_of, tree
 from infra.embedded.state import Phase, SupervisorState, UnitState, read_state
@@ -99,7 +107,11 @@ def _names(
     kept = [
         name
         for name in names
-        if name in units or idle.get(name.rstrip("-0123456789"), "") not in external
+        if name in units
+        or (
+            idle.get(name.rstrip("-0123456789"), "") not in external
+            and name not in unused(settings)
+        )
     ]
     return [*kept, *(name for name in units if name not in names)]
 

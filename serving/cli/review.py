@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
-from serving.cli import review_accounts, review_plan
+from serving.cli import review_accounts, review_here, review_plan
 from serving.cli.output import emit, grid, write_page
 
 app = typer.Typer(no_args_is_help=True, help="Send tickets to human review, bring answers back.")
 app.add_typer(review_accounts.app, name="account")
 app.command()(review_plan.plan)
+app.command("next")(review_here.answer_cases)
+app.command()(review_here.label)
+app.command()(review_here.cases)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 OfTenant = Annotated[str, typer.Option("--tenant", "-t", help="Whose tickets.")]

@@ -76,7 +76,7 @@ def push_planned(platform: Platform, tenant: TenantContext, task: str | None) ->
 
 
 def _drawn(plan: LabelPlan, shown: int) -> RenderableType:
-    from labeling.argilla_records import REASONS
+    from labeling.reasons import REASONS
 
     weekly, spent = plan.budget.weekly_labels, sum(plan.spent.values())
     split = grid(

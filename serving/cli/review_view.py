@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from labeling.argilla_records import REASONS
+from labeling.reasons import REASONS
 from pipelines.review_page import age, told
 from pipelines.review_report import ReviewReport, TaskReview
 from serving.cli.output import grid

@@ -1,4 +1,4 @@
-"""What a review queue promises, over the one in memory and over a real Argilla."""
+"""What a review queue promises, over the one in memory, the one in Postgres and a real Argilla."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import httpx
 import pytest
 
-from labeling.errors import QueueMismatchError
+from labeling.errors import NotLetInError, QueueMismatchError
 from labeling.guidelines import newest
 from labeling.memory import MemoryReviewQueue
+from labeling.postgres_queue import PostgresQueue
 from labeling.queue import (
     CaseId,
     CaseOrigin,
@@ -26,6 +27,8 @@ from labeling.queue import (
     tally,
     verdicts,
 )
+from lakehouse.control.postgres import Postgres
+from lakehouse.control.tenants import TenantDirectory
 from lakehouse.errors import InputError, ServiceUnavailableError, TenantMismatchError
 from lakehouse.tenancy import TenantContext, TenantId
 
@@ -33,10 +36,6 @@ TITLES = {"queja": "Queja", "reclamo": "Reclamo"}
 SPEC = QueueSpec("tipo", TITLES, newest("tipo"), dimensions=4)
 ANA = Reviewer("revisor-ana", "una-clave-larga")
 LUIS = Reviewer("revisor-luis", "otra-clave-larga")
-
-
-class NotLetInError(Exception):
-    """The queue takes no answer from this account."""
 
 
 class People(Protocol):
@@ -98,6 +97,19 @@ class PlayedPeople:
         self._queue.answer(case, reviewer.username, label, at=at, status=status)
 
 
+class PeopleAtTheTerminal:
+    """Reviewers whose answers go where `plata review next` writes them."""
+
+    def __init__(self, queue: PostgresQueue) -> None:
+        self._queue = queue
+
+    def answer(
+        self, case: CaseId, reviewer: Reviewer, label: str | None, status: CaseStatus
+    ) -> None:
+        tenant = TenantContext.parse(case.tenant_id)
+        self._queue.answer(case, reviewer.username, tenant, status=status, label=label)
+
+
 class BrowserPeople:
     """Reviewers who log in with their password and answer as Argilla's own page does."""
 
@@ -139,13 +151,20 @@ class BrowserPeople:
         return items
 
 
-@pytest.fixture(params=["memory", pytest.param("argilla", marks=pytest.mark.service)])
+@pytest.fixture(params=["memory", "postgres", pytest.param("argilla", marks=pytest.mark.service)])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     mark = uuid.uuid4().hex[:8]
     tenants = [TenantContext.parse(f"{name}-{mark}") for name in ("norte", "sur")]
     if request.param == "memory":
         memory = MemoryReviewQueue()
         yield Bench(memory, PlayedPeople(memory), *tenants)
+        return
+    if request.param == "postgres":
+        postgres = Postgres(request.getfixturevalue("postgres_url"))
+        for tenant in tenants:
+            TenantDirectory(postgres).create(tenant, name=tenant.tenant_id)
+        kept = PostgresQueue(postgres)
+        yield Bench(kept, PeopleAtTheTerminal(kept), *tenants)
         return
     from labeling.argilla_queue import ArgillaQueue
 

@@ -41,6 +41,19 @@ def test_nothing_running_is_told_at_once_with_the_remedy(tmp_path: Path) -> None
         resolve(Settings(home=tmp_path, prefect_api_url=None))
 
 
+def test_nothing_is_missed_of_argilla_where_people_review_at_the_terminal(tmp_path: Path) -> None:
+    external = {
+        "postgres_url": "postgresql://a:b@db/plata",
+        "mlflow_url": "http://mlflow:5000",
+        "prefect_api_url": "http://prefect/api",
+        "dask_address": "tcp://dask:8786",
+    }
+    with pytest.raises(ServiceUnavailableError, match="argilla"):
+        resolve(Settings.alone(tmp_path, **external))
+    found = resolve(Settings.alone(tmp_path, review="postgres", **external))
+    assert found.argilla_url == ""
+
+
 def test_no_secret_is_shown_by_accident() -> None:
     secrets = {LOCAL.argilla_api_key, LOCAL.argilla_password, LOCAL.postgres_url}
     assert not any(secret in repr(LOCAL) for secret in secrets)

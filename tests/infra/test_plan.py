@@ -35,6 +35,13 @@ def test_an_external_service_is_not_started() -> None:
     assert services_to_run(given) == ("postgres", "valkey", "prefect", "argilla")
 
 
+def test_argilla_is_not_started_where_people_review_at_the_terminal() -> None:
+    running = services_to_run(settings(review="postgres"))
+    assert set(SERVICES) - set(running) == {"argilla", "valkey"}
+    asked = services_to_run(settings(review="postgres"), frozenset({"argilla"}))
+    assert asked == ("postgres", "valkey", "argilla")
+
+
 def test_an_external_argilla_brings_its_own_queue() -> None:
     given = settings(argilla_url="http://argilla:6900", argilla_api_key="k")
     assert "valkey" not in services_to_run(given)

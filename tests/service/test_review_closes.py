@@ -5,6 +5,7 @@ The reviewer's own account is used, over the requests that Argilla's page sends.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -77,3 +78,24 @@ def test_a_reviewers_answer_becomes_one_label_that_gold_counts(
 
     plata.json("gold", *OF_TENANT)
     assert plata.rows(LABELLED, TENANT.tenant_id) == [(1,)]
+
+
+def test_an_answer_at_the_terminal_counts_in_gold_without_argilla(demo: Any, plata: Any) -> None:
+    here = {"PLATA_REVIEW": "postgres", "PLATA_ARGILLA_URL": "http://127.0.0.1:9"}
+    here["PLATA_ARGILLA_API_KEY"] = "none: nobody is asked"
+
+    def at_terminal(*words: str) -> Any:
+        done = plata(*words, *OF_TENANT, "--json", env=here)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    ((before,),) = plata.rows(LABELLED, TENANT.tenant_id)
+    pushed = at_terminal("review", "push", "--task", "tipo")["tasks"][0]
+    assert pushed["added"] == pushed["chosen"] > 1
+    assert pushed["page"] == f"plata review next --tenant {TENANT.tenant_id} --task tipo"
+    first = at_terminal("review", "cases", "--task", "tipo")[0]
+    assert at_terminal("review", "label", first["case"], "queja")["label"] == "queja"
+    assert at_terminal("review", "pull")["added"] == {"tipo": 1, "prioridad": 0}
+    assert at_terminal("review", "pull")["run_id"] is None
+    plata.json("gold", *OF_TENANT)
+    assert plata.rows(LABELLED, TENANT.tenant_id) == [(before + 1,)]
