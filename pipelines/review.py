@@ -90,6 +90,7 @@ def select_cases(
 ) -> pa.Table:
     """Choose the tickets people should see: every one the audit drew, then the least certain.
 
+    Where not all that was drawn fits, the score has no say in which do: the sample stays fair.
     What the model that answered last is unsure of comes before what an older one was: a label helps
     the model in use. A ticket that has a label already is not asked about, nor is a doubt whose
     ticket was closed since the model answered; `closed` says when. Choosing depends on the rows
@@ -101,11 +102,12 @@ def select_cases(
     known = pc.is_in(answers["ticket_id"], value_set=pa.array(sorted(labelled), pa.string()))
     asked = pc.and_(waits, pc.invert(known))
     open_ = answers.filter(asked)
+    certainty = pc.if_else(pc.is_nan(open_["score"]), -1.0, open_["score"])
     ranks = pa.table(
         {
             "current": pc.equal(open_["model_version"], current_version(answers)),
             "drawn": drawn.filter(asked),
-            "certainty": pc.if_else(pc.is_nan(open_["score"]), -1.0, open_["score"]),
+            "certainty": pc.if_else(drawn.filter(asked), 0.0, certainty),
             "ticket_id": open_["ticket_id"],
         }
     )

@@ -118,7 +118,14 @@ def test_the_drawn_come_first_then_the_least_certain() -> None:
 def test_a_doubt_that_the_audit_drew_comes_with_the_drawn() -> None:
     marks = pa.array([False, True, True, False, None])
     rows = MIXED.set_column(MIXED.schema.get_field_index("drawn"), "drawn", marks)
-    assert chosen(rows) == ["unsure", "drawn", "lost"]
+    assert chosen(rows) == ["drawn", "unsure", "lost"]
+
+
+def test_of_the_drawn_that_do_not_all_fit_the_score_chooses_none() -> None:
+    rows = answers(("b", "audit", 0.81), ("c", "audit", 0.99), ("a", "audit", 0.95))
+    assert chosen(rows, limit=2) == ["a", "b"]
+    turned = answers(("b", "audit", 0.99), ("c", "audit", 0.81), ("a", "audit", 0.90))
+    assert chosen(turned, limit=2) == ["a", "b"]
 
 
 def test_a_full_queue_keeps_the_audit_and_the_worst_doubts() -> None:
