@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import psycopg
 import pytest
 
 pytestmark = pytest.mark.service
@@ -632,6 +633,14 @@ def test_the_pages_numbers_are_those_of_the_records(asked: Asked) -> None:
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def test_a_database_that_hung_up_is_asked_again(asked: Asked, plata_services: Any) -> None:
+    with psycopg.connect(plata_services.postgres_url, autocommit=True) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'argilla'"
+        )
+    assert len(asked.names({}, "ana")) == COUNT
 
 
 def test_a_record_is_found_by_what_it_says_now(asked: Asked) -> None:

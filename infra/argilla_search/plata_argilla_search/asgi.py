@@ -11,4 +11,5 @@ from plata_argilla_search.pages import LocalPages
 ENGINE = PostgresSearchEngine  # registered by its definition, before the first request
 mends.remember_membership()
 mends.read_vectors_whole()
+mends.ask_whether_a_connection_lives()
 app = LocalPages(argilla)

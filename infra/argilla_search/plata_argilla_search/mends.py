@@ -1,10 +1,11 @@
-"""Two mends of Argilla's server, which has no more releases to wait for."""
+"""Three mends of Argilla's server, which has no more releases to wait for."""
 
 from __future__ import annotations
 
 from typing import Any
 from uuid import UUID
 
+from argilla_server.database import async_engine
 from argilla_server.models import User, Vector
 
 _ask = User.is_member
@@ -35,3 +36,11 @@ def read_vectors_whole() -> None:
     """
     named = Vector.__mapper__.get_property("vector_settings", _configure_mappers=False)
     named.lazy, named.strategy_key = "selectin", (("lazy", "selectin"),)
+
+
+def ask_whether_a_connection_lives() -> None:
+    """Try a pooled connection before it is used.
+
+    After a restart of the database each of them failed once, as an error of somebody's request.
+    """
+    async_engine.sync_engine.pool._pre_ping = True
