@@ -26,8 +26,8 @@ from pipelines.standing_labels import standing_labels
 
 HELD_OUT = "held-out"
 REASONS = ("audit", "doubt")
-"""Why a person was asked. Audited tickets are drawn from those the champion of the time was sure
-of; the others are those it was not sure of, so neither is a sample of all tickets. What was asked
+"""Why a person was asked. Audited tickets are drawn from all there are; the others are those the
+champion of the time was not sure of, so only the first are a sample of all tickets. What was asked
 to teach a model or to settle a disagreement judges none: it was chosen by what models said."""
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
