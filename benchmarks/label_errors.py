@@ -116,7 +116,7 @@ def _out_of_sample(features: Floats, given: Ints, found: RealSet) -> Floats:
     probabilities = np.zeros((len(given), len(found.labels)))
     folds = GroupKFold(_FOLDS).split(features, given, found.groups)
     for learned, judged in folds:
-        model = LogisticRegression(C=30, max_iter=100).fit(features[learned], given[learned])
+        model = LogisticRegression(C=10, max_iter=500).fit(features[learned], given[learned])
         probabilities[np.ix_(judged, model.classes_)] = model.predict_proba(features[judged])
     return probabilities
 
