@@ -96,7 +96,7 @@ def _judged(
     others[np.arange(len(given)), given] = -1
     margin = own - others.max(axis=1)
     count = len(hints.places)
-    chance = np.random.default_rng(SEED).permutation(len(given))
+    chance = np.random.default_rng(SEED + 1).permutation(len(given))
     methods: dict[str, tuple[Ints, Floats | None]] = {
         "confident learning": (hints.places, -margin),
         "lowest self-confidence, as many": (np.argsort(own, kind="stable")[:count], -own),

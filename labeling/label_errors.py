@@ -25,7 +25,7 @@ class Doubts:
 
     `places` are rows of what was asked about, `instead` the position of the label the model is
     confident of. `own` is how likely it finds the given label, `margin` how much likelier than any
-    other: negative where another is likelier.
+    other: always below zero.
     """
 
     places: Ints
@@ -63,6 +63,7 @@ def confident_joint(given: Ints, probabilities: Floats) -> Ints:
 def doubts(given: Ints, probabilities: Floats) -> Doubts:
     """Find the labels off the diagonal of the confident joint, by normalized margin.
 
+    One that the model itself finds the likeliest is in no doubt, as in the authors' cleanlab.
     `probabilities` are out of sample: of a model that did not learn from these labels.
     """
     instead = _confident(given, probabilities)
@@ -70,7 +71,7 @@ def doubts(given: Ints, probabilities: Floats) -> Doubts:
     others = probabilities.copy()
     others[np.arange(len(given)), given] = -np.inf
     margin = own - others.max(axis=1, initial=-np.inf)
-    places = np.flatnonzero((instead >= 0) & (instead != given))
+    places = np.flatnonzero((instead >= 0) & (instead != given) & (margin < 0))
     order = places[np.lexsort((places, margin[places]))]
     return Doubts(order, instead[order], own[order], margin[order])
 
