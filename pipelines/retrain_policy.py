@@ -70,8 +70,8 @@ def due(
         return None
     came = f"{new_labels} new labels"
     if drift_alert is not None and policy.on_drift is not None and new_labels >= policy.on_drift:
-        found = f"drift found on {drift_alert:%Y-%m-%d}, and {came} since (on_drift: "
-        return Reason(Trigger.DRIFT, f"{found}{policy.on_drift})")
+        said = f"drift found on {drift_alert:%Y-%m-%d}, {came} (on_drift: {policy.on_drift})"
+        return Reason(Trigger.DRIFT, said)
     if policy.new_labels is not None and new_labels >= policy.new_labels:
         return Reason(Trigger.LABELS, f"{came} (new_labels: {policy.new_labels})")
     if policy.every_days is None:
