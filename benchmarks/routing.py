@@ -84,15 +84,6 @@ def _hoeffding(accepted: Counts, errors: Counts, steps: Floats, limit: Limit) ->
     return found
 
 
-def _clairvoyant(accepted: Counts, errors: Counts, steps: Floats, limit: Limit) -> Counts:
-    """Test one threshold, the one at which that accepts most on average: nobody knows it, and no
-    search that asks about thresholds one by one can be expected to do much better.
-    """
-    proven = at_most(errors, accepted, limit.alpha) <= limit.delta
-    place = int(np.argmax(proven.mean(axis=0) * steps))
-    return np.where(proven[:, place], place, -1)
-
-
 def _plug_in(accepted: Counts, errors: Counts, steps: Floats, limit: Limit) -> Counts:
     """Take the lowest threshold whose error in the sample is within the limit."""
     within = (errors <= limit.alpha * accepted) & (accepted > 0)
@@ -106,7 +97,6 @@ SEARCHES: dict[str, Search] = {
     "Holm (MAPIE)": _holm,
     "Hoeffding": _hoeffding,
     "plug-in": _plug_in,
-    "clairvoyant": _clairvoyant,
 }
 
 

@@ -33,12 +33,12 @@ from monitoring.drift import (
 )
 
 SEED = 20260101
-_DRAWS = 200
+_DRAWS = 100
 _LEARNED = 0.5
 """Of CDMX's texts of 2017, what models learn from: near-duplicates stay on one side."""
 _TRAININGS = 3
 _DIRECTIONS = 100
-_SHIFTS = 40
+_SHIFTS = 20
 _WINDOW, _AUDITED = 2_000, 400
 
 Places = NDArray[np.int64]

@@ -30,13 +30,13 @@ Counts = npt.NDArray[np.int64]
 STEPS = 100
 """Thresholds asked, evenly spread over what would be accepted."""
 
-_STARTS = 5
+_STARTS = 3
 """Places the search begins at; each is further down by the same factor."""
 
-_FIRST_SHARE = 0.5
+_FIRST_SHARE = 0.7
 """Of `delta`, for the first of them."""
 
-_HEADROOM = 2.0
+_HEADROOM = 3.0
 """How often the labels that could prove anything at all lie above the first threshold."""
 
 

@@ -37,7 +37,6 @@ def test_searches_take_the_lowest_threshold_they_may() -> None:
         "Holm (MAPIE)": 1,
         "Hoeffding": 1,
         "plug-in": 2,
-        "clairvoyant": 1,
     }
 
 
