@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import socket
 import subprocess
@@ -31,6 +32,19 @@ from registry.refs import ModelPackage
 # An example that takes long on a busy machine is no failure.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together, where tests run on several workers, what shares something slow to make.
+
+    The services start once, in the worker that has all their tests: the longest work, so it begins
+    first. Any other file stays whole, and with it what it made for its tests.
+    """
+    for item in items:
+        of_services = item.get_closest_marker("service") is not None
+        group = "services" if of_services else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("service") is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +125,15 @@ def unopened(tmp_path: Path) -> MemoryRegistry:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(session_home: Path) -> str:
-    """A migrated control database on a real Postgres."""
-    endpoints = start(Settings.alone(session_home), frozenset({"postgres"}))
+def postgres_url(session_home: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A migrated control database on a real Postgres.
+
+    Workers start theirs one after the other: two at once would choose the same free port.
+    """
+    of_all_workers = tmp_path_factory.getbasetemp().parent / "starting"
+    with of_all_workers.open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        endpoints = start(Settings.alone(session_home), frozenset({"postgres"}))
     migrate(endpoints.postgres_url)
     return endpoints.postgres_url
 

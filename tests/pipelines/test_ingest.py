@@ -153,7 +153,7 @@ def test_parquet_csv_and_json_lines_of_the_same_rows_make_the_same_events(
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
     lines = "\n".join(json.dumps(row) for row in rows)
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
     csv = (
         'id,texto,canal,fecha\n1,"uno, con coma",chat,2026-01-02T03:04:05\n2,dos,email,2026-01-03\n'
     )
@@ -221,9 +221,9 @@ def test_a_row_with_a_column_too_many_goes_to_raw_for_bronze_to_judge(
         ("a.csv", b'texto\n"abierto\n', "not CSV after line 1"),
         ("a.csv", b"cuerpo,id\nhola,1\n", "has no column 'texto'; it has: cuerpo, id"),
         ("a.parquet", b"PAR1 no", "is not a Parquet file"),
-        ("a.csv.gz", gzip.compress(b"texto\nhola\n")[:-4], "is not whole gzip data"),
+        ("a.csv.gz", gzip.compress(b"texto\nhola\n", mtime=0)[:-4], "is not whole gzip data"),
         ("a.csv.zst", zstandard.compress(b"texto\nhola\n")[:-4], "is not whole zstd data"),
-        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n')[:-4], "is not whole gzip data"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n', mtime=0)[:-4], "is not whole gzip data"),
     ],
 )
 def test_a_file_that_cannot_land_is_refused_in_one_line(

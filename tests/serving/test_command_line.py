@@ -15,7 +15,7 @@ import typer
 from serving.cli.app import app
 
 ROOT = Path(__file__).parents[2]
-PRINTS_NO_DATA = {"up", "down", "logs", "tenants show", "simulate"}
+PRINTS_NO_DATA = {"up", "down", "logs", "tenants show", "simulate", "review next"}
 """Commands that act, stream, or print a file as it is: no value for a program to read."""
 
 
