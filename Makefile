@@ -42,7 +42,8 @@ demo-real: setup ## the same with the real data sets, read from ../shared/data o
 	$(BIN)/plata demo --real "$${PLATA_DATA:-../shared/data}"
 
 test: setup ## every test, with the real services started and stopped by the tests
-	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadgroup --durations 25
+	$(BIN)/python -m pytest -q -m "service and not stress"
+	$(BIN)/python -m pytest -q -m "not service and not stress" -n logical --maxprocesses 4 --dist loadfile
 
 stress: setup ## the tests that hold at length: many writers, many kills, long walks of the models
 	$(BIN)/python -m pytest -q -m stress --timeout 7200

@@ -34,19 +34,6 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together, where tests run on several workers, what shares something slow to make.
-
-    The services start once, in the worker that has all their tests: the longest work, so it begins
-    first. Any other file stays whole, and with it what it made for its tests.
-    """
-    for item in items:
-        of_services = item.get_closest_marker("service") is not None
-        group = "services" if of_services else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("service") is None)
-
-
 @dataclass(frozen=True, slots=True)
 class PlataServices:
     """The addresses of one session's services, and their state folder."""
