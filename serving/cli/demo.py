@@ -155,7 +155,7 @@ def _outcomes(tenant: Mapping[str, Any]) -> list[list[Any]]:
             a["model"],
             a["classified"],
             f"{a['accepted'] / max(a['classified'], 1):.0%}",
-            ", ".join(f"{n} {why}" for why, n in tenant["pending"].get(a["task"], {}).items()),
+            ", ".join(f"{n} {why}" for why, n in tenant["pending"].get(a["task"], {}).items() if n),
             tenant["drift"].get(a["task"], "not measured"),
         ]
         for a in tenant["automation"]
