@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -59,10 +60,16 @@ def whole(killable: ModuleType, server: str, prepared: Path) -> Any:
 @pytest.fixture(scope="session")
 def workers() -> Iterator[LocalCluster]:
     """Real Dask workers, processes of their own, to be scaled."""
-    with LocalCluster(
+    cluster = LocalCluster(
         n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
+    )
+    try:
         yield cluster
+    finally:
+        # A cluster that was scaled up and down may stumble, as it closes, over a worker it never
+        # heard of; the processes are gone all the same.
+        with suppress(KeyError):
+            cluster.close()
 
 
 PLACE_TICKETS = 50
